@@ -31,7 +31,8 @@ def imported(path: str) -> Any:
     try:
         with _from_here():
             found: Any = importlib.import_module(module)
-        _own_places.add(_place_of(module.partition(".")[0]))
+        if place := _place_of(module.partition(".")[0]):
+            _own_places.add(place)
         for part in name.split("."):
             found = getattr(found, part)
     except (Exception, SystemExit) as error:  # a user's module may do anything
@@ -50,7 +51,7 @@ def own_name(name: str) -> str:
 
 def is_own_file(file: str) -> bool:
     """Whether a file belongs to a module or a package that an import path has led to."""
-    return any(file == place or file.startswith(place + os.sep) for place in _own_places - {""})
+    return any(file == place or file.startswith(place + os.sep) for place in _own_places)
 
 
 def own_frame(error: BaseException) -> traceback.FrameSummary | None:

@@ -144,6 +144,9 @@ def test_a_mistake_in_code_of_ones_own_is_no_bug_of_ours(shop, files, tmp_path):
     assert "Error: TypeError: unsupported operand" in words
     assert "tests/own_parts/parts.py, line" in words
     assert "This is your own code" in words
+    words = refused(*here, f"objective={{objective: '{PARTS}:Broken', reason: no batch}}")
+    assert "Error: ValueError: no batch (" in words
+    assert "tests/own_parts/parts.py, line" in words
 
 
 def with_space(shop, folder, name):

@@ -16,7 +16,9 @@ from sidestep.evaluation.results import (
     QualityLine,
     Setting,
     append,
+    check_method,
     check_selection,
+    method_part,
     read,
     read_per_user,
     write_per_user,
@@ -285,3 +287,12 @@ def test_the_committed_results_are_valid():
     if not path.exists():
         pytest.skip("no results are committed yet")
     check_selection(read(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("Short run 0", "short-run-0"), ("__tied_", "tied"), ("Ü", "")]
+)
+def test_a_name_becomes_a_part_of_the_name_of_a_method(name, part):
+    assert method_part(name) == part
+    method = f"beam-{part}" if part else "beam"
+    assert check_method(method) == method

@@ -120,13 +120,15 @@ class OwnKMeans(ResidualKMeans):
 class Broken(Objective):
     """An objective whose code has a mistake."""
 
-    def __init__(self, network):
+    def __init__(self, network, reason=None):
         super().__init__()
-        self.network = network
+        self.network, self.reason = network, reason
 
     @property
     def trained(self):
         return {"network": self.network}
 
     def forward(self, batch):
+        if self.reason is not None:
+            raise ValueError(self.reason)
         return None + batch.num_targets

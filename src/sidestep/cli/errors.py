@@ -55,19 +55,18 @@ def message_of(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def is_own_code(error: Exception) -> bool:
-    """Whether an exception comes from a file of the user's own, and not from ours."""
-    return own_frame(error) is not None
+def message_of_mistake(error: Exception) -> str | None:
+    """The message of a mistake, in one line; None for a bug of ours.
 
-
-def place_of_own_mistake(error: Exception) -> str:
-    """The line of the user's own code that an exception came from, and the remedy."""
+    Code of the user's own may raise anything. The message then names the line of that code.
+    """
     frame = own_frame(error)
-    assert frame is not None, "see `is_own_code`"
-    return (
-        f"{_first_line(error)} ({frame.filename}, line {frame.lineno}). This is your own code; "
-        "'sidestep --debug …' shows the way there."
-    )
+    if frame is not None:
+        return (
+            f"{_first_line(error)} ({frame.filename}, line {frame.lineno}). This is your own code; "
+            "'sidestep --debug …' shows the way there."
+        )
+    return message_of(error) if is_mistake(error) else None
 
 
 def place_of_bug(error: Exception) -> str:

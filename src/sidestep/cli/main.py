@@ -12,13 +12,7 @@ from typer.exceptions import TyperException
 
 from sidestep.cli.console.output import note, say, warn
 from sidestep.cli.entry import INTERRUPTED
-from sidestep.cli.errors import (
-    is_mistake,
-    is_own_code,
-    message_of,
-    place_of_bug,
-    place_of_own_mistake,
-)
+from sidestep.cli.errors import message_of_mistake, place_of_bug
 from sidestep.cli.lazy import LazyCommand
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import Listener, told_to
@@ -163,12 +157,8 @@ class _Commands(TyperGroup):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            if is_mistake(error):
-                say(Text("Error: ", style="bold red") + Text(message_of(error), style="red"))
-                raise typer.Exit(MISTAKE) from None
-            if is_own_code(error):
-                place = place_of_own_mistake(error)
-                say(Text("Error: ", style="bold red") + Text(place, style="red"))
+            if (told := message_of_mistake(error)) is not None:
+                say(Text("Error: ", style="bold red") + Text(told, style="red"))
                 raise typer.Exit(MISTAKE) from None
             say(Text("Bug: ", style="bold red") + Text(place_of_bug(error), style="red"))
             raise typer.Exit(BUG) from None

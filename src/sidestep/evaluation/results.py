@@ -64,6 +64,11 @@ Weight = Annotated[float, Field(ge=0)]
 Number = Annotated[int, Field(ge=1)]
 
 
+def method_part(name: str) -> str:
+    """A name as a part of the name of a method: small letters, digits and single hyphens."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 def check_method(method: str) -> str:
     """The name of a method: a search, a kind of run or a recipe, with a suffix for an ablation.
 

@@ -7,7 +7,6 @@ each step can be repeated by hand. `work` runs the steps.
 
 import itertools
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from sidestep.runs.settings import checked, with_settings
 
 with imported_when_used():
     from sidestep.evaluation import compare as comparing
+    from sidestep.evaluation import results
     from sidestep.runs import kept_evaluations
 
 VECTORS, _CATALOG, _REPORT = "vectors.npy", "catalog", "report.html"
@@ -403,7 +403,7 @@ def _evaluation(
             )
         # Without a search in the file, validation chooses one after the training.
         method = str((settings.get("search") if is_searched else None) or runs[name].kind)
-        settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
+        settings["method"] = f"{method}-{results.method_part(name)}"
     folder = build.out / name
     # A setting, so that a pipeline of an older version, whose default was the test, is judged anew.
     settings.setdefault("split", _JUDGED)

@@ -30,6 +30,20 @@ class ChosenWeight:
     scores: Mapping[float, float]
     num_rows: int
 
+    @property
+    def in_words(self) -> str:
+        """The weight beside the least and the largest one that was tried."""
+        least, largest = min(self.scores), max(self.scores)
+        told = (
+            f"Weight {self.weight:g}: of {len(self.scores)} weights, it has the highest "
+            f"{VALIDATION_METRIC} on {self.num_rows:,} validation rows, "
+            f"{self.scores[self.weight]:.4f} ({least:g}: {self.scores[least]:.4f}, {largest:g}: "
+            f"{self.scores[largest]:.4f})."
+        )
+        if self.weight not in (least, largest):
+            return told
+        return f"{told} This is the end of the range; try others with --weight."
+
     def noted_in(self, attached: LoadedRecommender) -> LoadedRecommender:
         """A copy of the recommender whose manifest has the evidence; each weight was a trial."""
         training = dict(attached.manifest.training)

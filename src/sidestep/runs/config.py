@@ -1,6 +1,7 @@
 """The configuration of a run of any kind, read from YAML and from `key=value` settings."""
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -13,6 +14,7 @@ from sidestep.runs.kept_paths import seen
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.run_config import RunConfig
 from sidestep.runs.settings import checked, shown, with_settings
+from sidestep.training.config import RESUMABLE
 
 _PATHS = ("backbone", "embeddings", "collaborative", "worth")
 """Keys of runs that name files and folders."""
@@ -105,6 +107,22 @@ def with_paths(content: dict[str, Any], renamed: Callable[[str], str]) -> dict[s
     paths = {key: of(content[key]) for key in _PATHS if key in content}
     lists = {key: content[key] for key in _LISTS if isinstance(content.get(key), list)}
     return content | paths | {key: [of(value) for value in lists[key]] for key in lists}
+
+
+def common_settings(config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The settings that a resumed run must have in common with the run before.
+
+    Args:
+        config: plain values of a configuration.
+        seed: of the run.
+    """
+    training = {
+        name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
+    }
+    # A path is the same from wherever it is seen.
+    settings = with_paths(config, os.path.realpath)
+    settings.pop("trials", None)
+    return {"config": {**settings, "training": training}, "seed": seed}
 
 
 def checked_run(content: dict[str, Any], source: str) -> RunConfig:

@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sidestep.evaluation.results import PerUser
-from sidestep.runs.config import read_settings, with_paths
+from sidestep.evaluation.results import PerUser, method_part
+from sidestep.runs.config import common_settings, read_settings, with_paths
 from sidestep.runs.folder import RunFolder
-from sidestep.training.config import RESUMABLE
 
 _SEED = re.compile(r"[-_]?[0-9]+$")
 """The end of a folder's name that tells the seed of a run."""
@@ -61,7 +60,7 @@ def _name_of(file: Path, others: set[str]) -> str:
     folder = _run_of(file)
     name = _SEED.sub("", folder.name)
     name = f"{folder.parent.name}-{name}" if name in others else name
-    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+    return method_part(name) or "run"
 
 
 def _run_of(file: Path) -> Path:
@@ -74,14 +73,10 @@ def _trained_as(file: Path) -> str | None:
     folder = RunFolder(_run_of(file))
     if not folder.is_run() or not folder.config.is_file():
         return None
-    content = with_paths(read_settings(folder.config), _without_seed)
-    content.pop("trials", None)
-    training = content.get("training")
-    if isinstance(training, dict):
-        content["training"] = {key: training[key] for key in training if key not in RESUMABLE}
+    shared = common_settings(read_settings(folder.config), seed=0)["config"]
     info = folder.info()
     known: dict[str, Any] = {
-        "config": content,
+        "config": with_paths(shared, _without_seed),
         "catalog": None if info.catalog is None else Path(info.catalog).name,
         "ranker": None if info.ranker is None else _without_seed(info.ranker),
     }

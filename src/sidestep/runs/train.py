@@ -3,7 +3,6 @@
 `kinds` has the kinds of run.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +12,14 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split
-from sidestep.runs.config import read_settings, with_paths
+from sidestep.runs.config import common_settings, read_settings
 from sidestep.runs.estimates import TrainingTime, time_of_training
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.plan import Given, Origin, Plan
 from sidestep.runs.provenance import counted_catalog
 from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig, TunableRun
 from sidestep.training.checkpoint import checkpoints, refuse_checkpoints, refuse_other_run
-from sidestep.training.config import RESUMABLE, TrainingConfig
+from sidestep.training.config import TrainingConfig
 from sidestep.training.fit import Learning, TrainingRun, fit
 from sidestep.training.placement import is_main_process
 from sidestep.training.progress import Progress, TrainingResult
@@ -176,22 +175,6 @@ def plan_of(
         catalog = counted_catalog(catalog, dataset, split)
     given = Given(dataset=dataset, split=split, catalog=catalog, out=out, seed=seed)
     return config.prepare(given)
-
-
-def common_settings(config: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The settings that a resumed run must have in common with the run before.
-
-    Args:
-        config: plain values of a configuration.
-        seed: of the run.
-    """
-    training = {
-        name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
-    }
-    # A path is the same from wherever it is seen.
-    settings = with_paths(config, os.path.realpath)
-    settings.pop("trials", None)
-    return {"config": {**settings, "training": training}, "seed": seed}
 
 
 def _trained(

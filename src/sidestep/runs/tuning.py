@@ -22,6 +22,7 @@ from sidestep.evaluation.tuning import Trial, Tuning, in_words
 from sidestep.files import write_json
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import note
+from sidestep.runs.config import common_settings
 from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.estimates import TrainingTime
 from sidestep.runs.folder import RunFolder, RunInfo
@@ -30,7 +31,7 @@ from sidestep.runs.plan import Plan
 from sidestep.runs.run_config import NUM_TRIALS, LearnedRun, RunConfig, TunableRun
 from sidestep.runs.search_space import SearchSpace, start_of, tunable, with_drawn
 from sidestep.runs.study_folder import StudyFolder
-from sidestep.runs.train import checked_plan, common_settings, plan_run, train_planned
+from sidestep.runs.train import checked_plan, plan_run, train_planned
 from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
 from sidestep.version import __version__

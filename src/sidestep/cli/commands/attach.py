@@ -104,7 +104,7 @@ def attach(
             if chosen is None:
                 note(f"The weight is {GRAPH_WEIGHT:g}: the dataset has no validation rows.")
         if chosen is not None:
-            note(_choice_in_words(chosen))
+            note(chosen.in_words)
             made = chosen.noted_in(
                 attaching.attach_ranker(loaded, beside, weight=chosen.weight, guidance=guidance)
             )
@@ -126,31 +126,15 @@ def _dataset_of(
     run: RunFolder, loaded: recommenders.LoadedRecommender, given: Path | None
 ) -> datasets.Dataset | None:
     """The dataset that a run was trained on; None with a note where it is not there any more."""
-    if given is not None:
-        dataset = load_dataset(given)
-        provenance.refuse_other_data(loaded, dataset)
-        return dataset
     try:
-        dataset = load_dataset(run.dataset())
+        dataset = load_dataset(run.dataset() if given is None else given)
         provenance.refuse_other_data(loaded, dataset)
     except (FileNotFoundError, ValueError) as error:
+        if given is not None:
+            raise
         note(f"The weight is {GRAPH_WEIGHT:g}, because validation cannot choose one: {error}")
         return None
     return dataset
-
-
-def _choice_in_words(chosen: chosen_weight.ChosenWeight) -> str:
-    """The weight that validation chose, beside the least and the largest."""
-    scores = chosen.scores
-    least, largest = min(scores), max(scores)
-    told = (
-        f"Weight {chosen.weight:g}: of {len(scores)} weights, it has the highest NDCG@10 on "
-        f"{chosen.num_rows:,} validation rows, {scores[chosen.weight]:.4f} ({least:g}: "
-        f"{scores[least]:.4f}, {largest:g}: {scores[largest]:.4f})."
-    )
-    if chosen.weight not in (least, largest):
-        return told
-    return f"{told} This is the end of the range; try others with --weight."
 
 
 def _warn(loaded: recommenders.LoadedRecommender, ranker: recommenders.LoadedRecommender) -> None:

@@ -30,9 +30,9 @@ class DistillRun(ImprovingRun):
     """A trained network of semantic IDs whose codes learn what its item head knows.
 
     If a ranker stands beside the network, head and ranker teach together. Item heads of other runs
-    may teach, too (`teachers`). The new bundle recommends
-    by a plain beam, and leaves out a ranker that has taught: the network knows what the ranker
-    says. `sidestep attach` puts the ranker beside the new network.
+    may teach, too (`teachers`). The new bundle recommends by a plain beam, and leaves out a ranker
+    that has taught: the network knows what the ranker says. `sidestep attach` puts the ranker
+    beside the new network.
     """
 
     kind: Literal["distill"] = "distill"

@@ -121,6 +121,40 @@ def test_a_ranker_stands_beside_a_run_and_only_a_change_of_either_attaches_it_ag
     assert {changed["attach together"], changed["evaluate together"]} == {"done"}
 
 
+def test_a_recipe_improves_a_run_and_is_followed_again_after_a_change_of_that_run(done, tmp_path):
+    folder = tmp_path / "shop"
+    shutil.copytree(done[0], folder)
+    config = read_yaml(folder / "sidestep.yaml")
+    config["import"] |= {
+        key: os.path.relpath(done[0] / config["import"][key], folder) for key in ("path", "items")
+    }
+    taught = {
+        "run": "transformer",
+        "recipe": "tree",
+        "objective": {"num_prompts": 16, "teacher_leaves": 4},
+        "training": {"epochs": 1, "batch_size": 16},
+        "validation": {"num_users": 20, "num_beams": 5},
+    }
+    config["align"] = {"taught": taught}
+    write_yaml(folder / "sidestep.yaml", config)
+    told = states(folder)
+    assert told["train transformer"] == "unchanged"
+    assert {told["train taught"], told["evaluate taught"]} == {"done"}
+    assert "tree-taught" in (folder / "report.html").read_text()
+    assert set(states(folder).values()) == {"unchanged"}
+    # A rehearsal finds the network that is improved, and says where it would write.
+    dry = ("run", folder, "--dry-run", "--set")
+    told = call(*dry, "align.taught.training.learning_rate=0.01")
+    assert told.exit_code == 0, (told.output, told.exception)
+    place = os.path.relpath(folder / "taught" / "bundle")
+    assert f"Would write {place}. " in told.stderr
+    told = call(*dry, "train.transformer.model.dim=24")
+    assert told.exit_code == 0, (told.output, told.exception)
+    assert "• train taught: to do (train transformer changed)" in told.stderr
+    [line] = [line for line in told.stderr.splitlines() if line.startswith("Estimated time: ")]
+    assert ", without train taught; " in line
+
+
 def test_a_warning_is_said_once_and_its_remedy_can_be_copied(done):
     folder, _, outcome = done
     assert outcome.stderr.count("leaks time") == 1

@@ -60,7 +60,7 @@ def test_validation_chooses_the_run_that_recommends_unless_the_file_names_it(tmp
     assert "run" not in found.samples["graph"].arguments, "it is no option of the command"
     with pytest.raises(ValueError, match=r"there are users, run, .*Did you mean 'users'\?"):
         read(tmp_path, {**config, "recommend": {"usres": 3}}, **TRAINED)
-    with pytest.raises(ValueError, match=r"recommend.run: there is no 'other' under train or"):
+    with pytest.raises(ValueError, match=r"recommend.run: there is no 'other' under train, attach"):
         read(tmp_path, {**config, "recommend": {"run": "other"}}, **TRAINED)
 
 
@@ -134,8 +134,9 @@ def test_two_runs_with_like_rankers_get_methods_of_their_own(tmp_path, config):
 @pytest.mark.parametrize(
     ("attach", "message"),
     [
-        ({"both": {"run": "network", "ranker": "graph"}}, "no 'network' under train; there are"),
+        ({"both": {"run": "network", "ranker": "graph"}}, "no 'network' under train or align"),
         ({"both": {"run": "sasrec", "ranker": "graphs"}}, "attach.both.ranker: there is no"),
+        ({"both": {"run": "sasrec", "ranker": "both"}}, "attach.both.ranker: there is no"),
         ({"sasrec": {"run": "sasrec", "ranker": "graph"}}, "'sasrec' is a run of train"),
         ({"catalog": {"run": "sasrec", "ranker": "graph"}}, "'catalog' is no name for a run"),
         ({"both": {"run": "sasrec"}}, "attach.both.ranker"),
@@ -147,3 +148,92 @@ def test_an_attachment_that_cannot_be_made_is_refused_before_the_work(
 ):
     with pytest.raises(ValueError, match=re.escape(message)):
         steps(tmp_path, {**config, "attach": attach}, **TRAINED)
+
+
+TOGETHER = {"together": {"run": "transformer", "ranker": "graph"}}
+
+
+def test_a_recipe_improves_a_run_after_all_that_it_needs(tmp_path, config):
+    """The order in the file does not matter; each section may start from runs of the other."""
+    attach = {"best": {"run": "taught", "ranker": "graph"}, **TOGETHER}
+    align = {"taught": {"run": "together", "recipe": "tree", "training": {"epochs": 2}}}
+    align["taught"]["objective"] = {"learned_weights": "rows"}
+    pipeline = read(tmp_path, {**config, "attach": attach, "align": align}, **TRAINED)
+    by_name = {step.name: step for step in pipeline.makers}
+    names = [*by_name]
+    in_order = ["attach together", "train taught", "attach best"]
+    assert sorted(in_order, key=names.index) == in_order
+    assert {*by_name["train taught"].made_from["after"]} >= {"attach together"}
+    taught = by_name["train taught"].training.run
+    assert (taught.kind, taught.backbone) == ("distill", "together")
+    assert taught.training.epochs == 2
+    assert taught.training.learning_rate == 5e-4, "the recipe's other settings stay"
+    assert taught.rows_per_code == 4
+    assert taught.objective.learned_weights == "rows"
+    assert taught.objective.rows_rate_factor == 20
+    assert {*pipeline.samples} == {*TRAINED, "together", "taught", "best"}
+
+
+def test_runs_that_would_have_one_name_in_results_get_their_own(tmp_path, config):
+    align = {"taught": {"run": "transformer", "recipe": "tree"}}
+    del config["evaluate"]["search"]
+    found = steps(tmp_path, {**config, "attach": TOGETHER, "align": align}, **TRAINED)
+
+    def method(name):
+        given = found[f"evaluate {name}"]
+        return given[given.index("--method") + 1] if "--method" in given else None
+
+    assert method("taught") == "tree-taught"
+    assert method("transformer") == "transformer-transformer"
+    assert method("sasrec") is None
+    assert method("together") is None
+
+
+def test_other_runs_teach_and_the_control_knows_the_first_objective(tmp_path, config):
+    second = {"kind": "transformer", "objective": {"item_weight": 0.5}}
+    align = {
+        "taught": {"run": "second", "recipe": "tree", "teachers": ["transformer"]},
+        "control": {"run": "taught", "recipe": "sft-continued"},
+    }
+    found = read(tmp_path, {**config, "align": align}, **TRAINED, second=second)
+    runs = {step.name: step.training.run for step in found.makers if step.training}
+    assert runs["train taught"].teachers == ("transformer",)
+    assert runs["train control"].objective.likelihood.item_weight == 0.5
+
+
+def test_a_change_of_a_teacher_is_a_change_of_its_student(tmp_path, config):
+    align = {"taught": {"run": "transformer", "recipe": "tree", "teachers": ["second"]}}
+
+    def digest(dim):
+        second = {"kind": "transformer", "model": {"dim": dim}}
+        found = read(tmp_path, {**config, "align": align}, **TRAINED, second=second)
+        return {step.name: step.digest for step in found.makers}["train taught"]
+
+    assert digest(64) == digest(64) != digest(128)
+
+
+@pytest.mark.parametrize(
+    ("align", "message"),
+    [
+        ({"new": {"run": "network", "recipe": "tree"}}, "align.new.run: there is no 'network'"),
+        ({"new": {"run": "transformer", "recipe": "trees"}}, "align.new.recipe: "),
+        (
+            {"new": {"run": "transformer", "recipe": "tree", "teachers": ["tutor"]}},
+            "align.new.teachers[0]: there is no 'tutor' under train or attach or align",
+        ),
+        (
+            {"new": {"run": "transformer", "recipe": "tree", "few_itmes": 3}},
+            "align.new: unknown key 'few_itmes'; did you mean 'few_items'?",
+        ),
+        (
+            {"one": {"run": "two", "recipe": "tree"}, "two": {"run": "one", "recipe": "tree"}},
+            "one and two are made of each other",
+        ),
+        ({"graph": {"run": "transformer", "recipe": "tree"}}, "'graph' is a run of train"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused_before_the_work(
+    tmp_path, config, align, message
+):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        steps(tmp_path, {**config, "align": align}, **TRAINED)

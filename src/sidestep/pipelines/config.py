@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sidestep.runs.judged_rows import num_users
+from sidestep.runs.recipes import AlignRecipe
 
 CONFIG_FILE = "sidestep.yaml"
 """The name of the file in a pipeline's folder."""
@@ -20,9 +21,9 @@ class Sampled(BaseModel):
     """Users of the dataset, spread evenly; none with zero."""
 
     run: str | None = None
-    """The name of the run that recommends, under `train` or `attach`. None takes the run with the
-    best NDCG@10 where the runs are evaluated on validation, else the last run with a ranker beside
-    it, else the first run that searches."""
+    """The name of the run that recommends, under `train`, `attach` or `align`. None takes the run
+    with the best NDCG@10 where the runs are evaluated on validation, else the last run with a
+    ranker beside it, else the first run that searches."""
 
 
 class Attached(BaseModel):
@@ -31,10 +32,35 @@ class Attached(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     run: str
-    """The name of the run, under `train`."""
+    """The name of the run, under `train` or `align`."""
 
     ranker: str
     """The name of the ranker's run, under `train`."""
+
+    @property
+    def needs(self) -> dict[str, str]:
+        """The runs that must be there before, by the key that names them."""
+        return {"run": self.run, "ranker": self.ranker}
+
+
+class Aligned(BaseModel):
+    """A run that a recipe of 'sidestep align' has improved, and settings over the recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    run: str
+    """The name of the run that is improved, under `train`, `attach` or `align`."""
+
+    recipe: AlignRecipe
+    """The recipe, as in 'sidestep align --recipe'."""
+
+    teachers: list[str] = Field(default_factory=list)
+    """Names of other runs whose item heads teach, too, with the recipe `tree`."""
+
+    @property
+    def needs(self) -> dict[str, str]:
+        """See `Attached.needs`."""
+        return {"run": self.run} | {f"teachers[{n}]": name for n, name in enumerate(self.teachers)}
 
 
 class PipelineConfig(BaseModel):
@@ -63,6 +89,10 @@ class PipelineConfig(BaseModel):
     attach: dict[str, Attached] = Field(default_factory=dict)
     """Runs with a ranker beside them, by the name of the new run."""
 
+    align: dict[str, Aligned] = Field(default_factory=dict)
+    """Improved runs, by the name of the new run. `attach` and `align` may name each other's runs:
+    the pipeline makes each run after those that it needs."""
+
     evaluate: dict[str, Any] = Field(default_factory=dict)
     compare: dict[str, Any] = Field(default_factory=dict)
     recommend: Sampled = Sampled()
@@ -79,7 +109,15 @@ class PipelineConfig(BaseModel):
         return self
 
     @field_validator(
-        "split", "embed", "tokenize", "attach", "evaluate", "compare", "recommend", mode="before"
+        "split",
+        "embed",
+        "tokenize",
+        "attach",
+        "align",
+        "evaluate",
+        "compare",
+        "recommend",
+        mode="before",
     )
     @classmethod
     def _nothing_is_empty(cls, section: Any) -> Any:

@@ -167,6 +167,8 @@ train:
 attach:
   together: {{run: transformer, ranker: graph}}   # {_TOGETHER}
 
+{_ALIGN}
+
 evaluate:
   split: validation   # choose by validation; set test here once, when all is chosen
   exclude-seen: {unseen}   # true where nobody takes an item twice
@@ -199,6 +201,11 @@ text: true   # what the items' texts say
   # collaborative: true   # and beside it who took what, in the training part"""
 
 _TOGETHER = "what both know; nothing is trained"
+
+_ALIGN = """\
+# align:   # both teach the network, so that it ranks nearly as well without the graph
+#   taught: {run: together, recipe: tree}   # takes about as long as the training of the transformer
+#   # teachers: [second]   # other runs under train, such as a transformer of another size"""
 
 _GRAPH = "nothing is trained: what followed the last items of a user, and items like them"
 

@@ -14,7 +14,7 @@ from sidestep.pipelines.steps import Step
 from sidestep.runs.catalogs import make_catalog
 from sidestep.runs.estimates import TrainingTime, seconds_of_tokenizing, time_of_training
 from sidestep.runs.judged_rows import rows_of
-from sidestep.runs.run_config import LearnedRun, RunConfig
+from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig
 from sidestep.runs.tokenizing import tokenizer_config
 from sidestep.runs.train import plan_of
 from sidestep.tokenizer.methods import DEFAULT_METHOD
@@ -44,6 +44,8 @@ def estimate_unmade(step: Step, found: Rehearsal, dataset: Dataset, judged: Spli
         found.has_own_space = True
     if step.training is not None and step.training.run.needs_catalog and found.has_own_space:
         return False
+    if step.training is not None and isinstance(step.training.run, BackboneRun):
+        return False  # nothing tells the time before the network that is improved is there
     if step.training is not None:
         time = _time_of(step.training.run, dataset)
         seconds, found.seconds_per_row = time.seconds, time.seconds_per_row

@@ -17,24 +17,21 @@ import numpy as np
 from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
 from sidestep.lazy_imports import imported_when_used
-from sidestep.pipelines.building import DATASET, REPLACED, StepBuilder
+from sidestep.pipelines.building import DATASET, StepBuilder
 from sidestep.pipelines.commands import FindCommand
 from sidestep.pipelines.config import CONFIG_FILE, Attached, PipelineConfig, users_of
 from sidestep.pipelines.memory import Memory
+from sidestep.pipelines.planned_runs import CATALOG, PlannedRun, Runs, method_of, planned_runs
 from sidestep.pipelines.steps import Settings, Step
-from sidestep.runs.config import checked_run
 from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
-from sidestep.runs.run_config import BackboneRun, RunConfig
 from sidestep.runs.settings import checked, with_settings
 
 with imported_when_used():
     from sidestep.evaluation import compare as comparing
-    from sidestep.evaluation import results
     from sidestep.runs import kept_evaluations
 
-VECTORS, _CATALOG, _REPORT = "vectors.npy", "catalog", "report.html"
-_TAKEN = {DATASET, _CATALOG, REPLACED}
+VECTORS, _REPORT = "vectors.npy", "report.html"
 
 _SPLIT = "split"
 
@@ -45,8 +42,6 @@ _OF_SEARCHES = frozenset(
     {"search", "beams", "candidates", "likelihood-weight", "budget", "search-option", "codes"}
 )
 """Options that only runs with semantic IDs can use."""
-
-Runs = Mapping[str, RunConfig]
 
 _BEST_BY = "NDCG@10"
 """The metric by which the run that recommends is chosen."""
@@ -187,38 +182,16 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
         memory=memory,
         find=find,
     )
-    runs = {
-        name: checked_run(content, f"{file}: train.{name}")
-        for name, content in config.train.items()
-    }
-    for section, names in (("train", runs), ("attach", config.attach)):
-        for name in names:
-            if name in _TAKEN or not name.replace("-", "").replace("_", "").isalnum():
-                raise ValueError(
-                    f"{file}: {section}: {name!r} is no name for a run; choose another."
-                )
-    for name, attached in config.attach.items():
-        if name in runs:
-            raise ValueError(f"{file}: attach: {name!r} is a run of train; choose another name.")
-        for role in ("run", "ranker"):
-            named = getattr(attached, role)
-            if named not in runs:
-                raise ValueError(
-                    f"{file}: attach.{name}.{role}: there is no {named!r} under train; there are "
-                    f"{', '.join(runs)}."
-                )
-    for name in runs:
-        if isinstance(runs[name], BackboneRun):
-            raise ValueError(
-                f"{file}: train.{name}: {runs[name].kind} goes by a finished run, which "
-                "a pipeline does not wait for; train it with 'sidestep train' afterwards."
-            )
-    coded = [name for name, run in runs.items() if run.needs_catalog]
-    compared = [name for name, run in runs.items() if _reads_vectors(out, run)]
+    runs = planned_runs(config, str(file))
+    coded = [
+        run.name for run in runs.values() if run.section == "train" and run.config.needs_catalog
+    ]
+    compared = [run.name for run in runs.values() if _reads_vectors(out, run)]
     if compared and "published" in config.tokenize:
         raise ValueError(
-            f"{file}: train.{compared[0]}.embeddings: the pipeline makes no vectors, because "
-            "tokenize takes published IDs; name a file of 'sidestep embed', or leave the key out."
+            f"{file}: {runs[compared[0]].section}.{compared[0]}.embeddings: the pipeline makes no "
+            "vectors, because tokenize takes published IDs; name a file of 'sidestep embed', or "
+            "leave the key out."
         )
 
     dataset = _dataset(build, config)
@@ -226,24 +199,23 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
     vectors = [_vectors(build, config, dataset)] if embeds else []
     catalog = [_catalog(build, config, vectors or dataset)] if coded else []
     makers = [*dataset, *vectors, *catalog]
-    trained_runs: dict[str, Step] = {}
+    made: dict[str, Step] = {}
     evaluated: list[Step] = []
     for name, run in runs.items():
-        trained = build.training(
-            name,
-            run,
-            catalog=out / _CATALOG if name in coded else None,
-            vectors=out / VECTORS if name in compared else None,
-            after=catalog if name in coded else vectors if name in compared else dataset,
-        )
-        trained_runs[name] = trained
-        evaluated.append(_evaluation(build, name, config, runs, trained))
-        makers += [trained, evaluated[-1]]
-    for name, attached in config.attach.items():
-        made = _attached(build, name, attached, trained_runs)
-        known = {**runs, name: runs[attached.run]}
-        evaluated.append(_evaluation(build, name, config, known, made, beside=attached.ranker))
-        makers += [made, evaluated[-1]]
+        needs = [made[needed] for needed in run.needs]
+        if run.section == "attach":
+            made[name] = _attached(build, run, config.attach[name], needs)
+        else:
+            read = vectors if name in compared else dataset
+            made[name] = build.training(
+                name,
+                run.config,
+                catalog=out / CATALOG if name in coded else None,
+                vectors=out / VECTORS if name in compared else None,
+                after=[*(catalog if name in coded else read), *needs],
+            )
+        evaluated.append(_evaluation(build, run, config, runs, made[name]))
+        makers += [made[name], evaluated[-1]]
     split: SplitName = "test" if config.evaluate.get("split") == "test" else _JUDGED
     named = {key.replace("_", "-"): value for key, value in config.evaluate.items()}
     seen = "--exclude-seen" if named.get("exclude-seen") else "--include-seen"
@@ -251,12 +223,12 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
     samples = {
         name: build.step(
             "recommend",
-            sampled if is_searched else _without_search(sampled),
+            sampled if run.is_searched else _without_search(sampled),
             [out / name, "--user", _ANY_USER],
             after=evaluated,
             others=("users", "run"),
         )
-        for name, is_searched in _searched(config, runs).items()
+        for name, run in runs.items()
     }
     return Pipeline(
         out=out,
@@ -265,7 +237,7 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
             "compare",
             config.compare,
             [
-                *(out / name for name in (*runs, *config.attach)),
+                *(out / name for name in runs),
                 "--split",
                 split,
                 seen,
@@ -275,7 +247,7 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
             after=evaluated,
         ),
         samples=samples,
-        answering=_answering(config, runs, split, str(file)),
+        answering=_answering(config.recommend.run, runs, split, str(file)),
         num_users=config.recommend.users,
         judged=split,
         rows=users_of(config.evaluate),
@@ -284,30 +256,24 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
     )
 
 
-def _searched(config: PipelineConfig, runs: Runs) -> dict[str, bool]:
-    """Whether each run, alone or with a ranker beside it, is searched."""
-    attached = {name: runs[each.run].is_searched for name, each in config.attach.items()}
-    return {**{name: run.is_searched for name, run in runs.items()}, **attached}
-
-
-def _answering(config: PipelineConfig, runs: Runs, judged: SplitName, where: str) -> str | None:
+def _answering(named: str | None, runs: Runs, judged: SplitName, where: str) -> str | None:
     """The run that recommends, see `Sampled.run`; None for the best one.
 
     Raises:
         ValueError: the file names a run that the pipeline does not make.
     """
-    searched, named = _searched(config, runs), config.recommend.run
     if named is not None:
-        if named not in searched:
+        if named not in runs:
             raise ValueError(
-                f"{where}: recommend.run: there is no {named!r} under train or attach; there are "
-                f"{', '.join(searched)}."
+                f"{where}: recommend.run: there is no {named!r} under train, attach or align; "
+                f"there are {', '.join(runs)}."
             )
         return named
     if judged == "validation":
         return None
-    attached = [name for name in config.attach if searched[name]][::-1]
-    return next(iter([*attached, *(name for name in runs if searched[name]), *searched]))
+    searched = [run for run in runs.values() if run.is_searched]
+    attached = [run for run in searched if run.ranker is not None][::-1]
+    return next(iter([*attached, *searched, *runs.values()])).name
 
 
 def _dataset(build: StepBuilder, config: PipelineConfig) -> list[Step]:
@@ -338,77 +304,63 @@ def _vectors(build: StepBuilder, config: PipelineConfig, dataset: Sequence[Step]
 
 def _catalog(build: StepBuilder, config: PipelineConfig, after: Sequence[Step]) -> Step:
     """The step that gives the dataset's items semantic IDs."""
-    path = build.out / _CATALOG
+    path = build.out / CATALOG
     wired: list[object] = [build.out / DATASET, "--out", path]
     if "published" not in config.tokenize:
         wired += ["--vectors", build.out / VECTORS]
     return build.step("tokenize", config.tokenize, wired, product=path, after=after)
 
 
-def _reads_vectors(out: Path, run: RunConfig) -> bool:
+def _reads_vectors(out: Path, run: PlannedRun) -> bool:
     """Whether a run reads the vectors that the pipeline makes: `embeddings: vectors.npy`."""
-    named: str | None = getattr(run, "embeddings", None)
+    if run.section == "attach":
+        return False
+    named: str | None = getattr(run.config, "embeddings", None)
     return named is not None and os.path.abspath(out / named) == os.path.abspath(out / VECTORS)
 
 
 def _attached(
-    build: StepBuilder, name: str, attached: Attached, trained: Mapping[str, Step]
+    build: StepBuilder, run: PlannedRun, attached: Attached, needs: Sequence[Step]
 ) -> Step:
     """The step that puts a ranker beside a run."""
     out = build.out
-    wired = [out / attached.run, "--ranker", out / attached.ranker, "--out", out / name]
+    wired = [out / attached.run, "--ranker", out / attached.ranker, "--out", out / run.name]
     return build.step(
         "attach",
         attached.model_extra or {},
         wired,
-        of=name,
-        product=out / name / "bundle",
-        after=[trained[attached.run], trained[attached.ranker]],
+        of=run.name,
+        product=out / run.name / "bundle",
+        after=needs,
     )
 
 
 def _evaluation(
-    build: StepBuilder,
-    name: str,
-    config: PipelineConfig,
-    runs: Runs,
-    trained: Step,
-    *,
-    beside: str | None = None,
+    build: StepBuilder, run: PlannedRun, config: PipelineConfig, runs: Runs, made: Step
 ) -> Step:
     """The step that measures a run, with those settings of the section that the run can use.
 
     Args:
         build: builds the step.
-        name: of the run.
+        run: one of `runs`.
         config: of the pipeline.
-        runs: by name; other runs of the same kind need another method.
-        trained: the step that makes the run.
-        beside: the name of the ranker beside the run; None where there is none.
+        runs: all runs of the pipeline.
+        made: the step that makes the run.
     """
-    is_searched = runs[name].is_searched
-    settings = dict(config.evaluate) if is_searched else _without_search(config.evaluate)
-    if beside is None:
-        is_alone = sum(run.kind == runs[name].kind for run in runs.values()) == 1
-    else:  # the ranker is a part of the method
-        pairs = config.attach.values()
-        kinds = [(runs[each.run].kind, runs[each.ranker].kind) for each in pairs]
-        is_alone = kinds.count((runs[name].kind, runs[beside].kind)) == 1
-    if not is_alone:
-        # Results know runs by their method, and these would have the same.
+    settings = dict(config.evaluate) if run.is_searched else _without_search(config.evaluate)
+    method = method_of(run, runs, settings.get("search"))
+    if method is not None:
         if "method" in settings:
             raise ValueError(
                 f"{build.where}: evaluate: method: {settings['method']!r} would be the name of "
-                "several runs; leave it out, and each has its own after its name under train."
+                "several runs; leave it out, and each has its own after its name."
             )
-        # Without a search in the file, validation chooses one after the training.
-        method = str((settings.get("search") if is_searched else None) or runs[name].kind)
-        settings["method"] = f"{method}-{results.method_part(name)}"
-    folder = build.out / name
+        settings["method"] = method
+    folder = build.out / run.name
     # A setting, so that a pipeline of an older version, whose default was the test, is judged anew.
     settings.setdefault("split", _JUDGED)
     product = folder / "evaluations"
-    return build.step("evaluate", settings, [folder], of=name, product=product, after=[trained])
+    return build.step("evaluate", settings, [folder], of=run.name, product=product, after=[made])
 
 
 def _without_search(settings: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sidestep.pipelines.rehearsal import would_stand_for
+from sidestep.runs.config import with_paths
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.plain_yaml import write_yaml
 from sidestep.runs.run_config import RunConfig
@@ -80,13 +81,16 @@ class Training:
 
         Vectors that are not there yet are left out.
         """
-        run = self.run
-        if self.vectors is not None:
-            found = str(self.vectors.absolute()) if self.vectors.exists() else None
-            run = run.model_copy(update={"embeddings": found})
+        beside = self.config.parent.absolute()
+        content = with_paths(
+            self.run.model_dump(mode="json"),
+            lambda name: str(beside / name) if (beside / name).exists() else name,
+        )
+        if self.vectors is not None and not self.vectors.exists():
+            content["embeddings"] = None
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / self.config.name
-            write_yaml(config, run.model_dump(mode="json"))
+            write_yaml(config, content)
             elsewhere = Path(folder) / self.folder.name
             would_stand_for(elsewhere, self.folder)
             instead = ["--out", str(elsewhere)] if self._is_stale(changes) else []

@@ -18,6 +18,9 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 RUN = sorted([ROOT / "README.md", ROOT / "docs" / "tutorial.md", *ROOT.glob("docs/how-to/*.md")])
 """Documents whose commands and Python are run on an invented shop."""
 
+BESIDE_A_SERVICE = ROOT / "docs" / "how-to" / "serve.md"
+"""Its requests need a service: tests/service/test_serving.py sends them."""
+
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document):
@@ -112,7 +115,9 @@ def readers_tables():
     return {"log": log, "items": items}
 
 
-@pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document", [path for path in RUN if path != BESIDE_A_SERVICE], ids=lambda path: path.name
+)
 def test_what_is_shown_works(document, request, tmp_path, monkeypatch):
     files = request.getfixturevalue(
         "tables" if document.name in ("tutorial.md", "README.md") else "shop"

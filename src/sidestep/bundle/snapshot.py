@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sidestep.bundle.appending import retire_items
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.ranked_items import RankedItems
 from sidestep.bundle.requests import Request
 from sidestep.data.frames import content_sha256
+from sidestep.padding import NO_ITEM
 
 _SETTINGS = {"kind", "model", "max_history", "num_new_items", "parts", "search"}
 """The fields of a manifest that decide lists."""
@@ -54,15 +56,27 @@ class Snapshot:
     @staticmethod
     def of(recommender: LoadedRecommender) -> "Snapshot":
         """The snapshot of a recommender; reads all weights, to name them."""
-        is_retired = recommender.catalog.is_retired
-        tombstones = None
-        if is_retired is not None and is_retired.any():
-            tombstones = hashlib.sha256(np.packbits(is_retired).tobytes()).hexdigest()
         name = SnapshotId(
             catalog=recommender.catalog.version,
-            tombstones=tombstones,
+            tombstones=_tombstones_sha256(recommender),
             weights=_weights_sha256(recommender),
         )
+        return Snapshot(id=name, recommender=recommender)
+
+    def without(self, item_ids: Collection[str]) -> "Snapshot":
+        """The snapshot with tombstones on further items; no weights are read again.
+
+        Args:
+            item_ids: IDs that the catalog lacks do no harm.
+
+        Raises:
+            ValueError: nothing would be left to recommend.
+        """
+        wanted = sorted(item_ids)
+        is_known = self.recommender.catalog.indices_of(wanted) != NO_ITEM
+        known = [item_id for item_id, here in zip(wanted, is_known, strict=True) if here]
+        recommender = retire_items(self.recommender, known)
+        name = replace(self.id, tombstones=_tombstones_sha256(recommender))
         return Snapshot(id=name, recommender=recommender)
 
     def check(self, request: Request) -> None:
@@ -108,6 +122,14 @@ class CurrentSnapshot:
     def answer(self, requests: Sequence[Request]) -> list[RankedItems]:
         """The answers of the current snapshot, all of the same one."""
         return self.snapshot.answer(requests)
+
+
+def _tombstones_sha256(recommender: LoadedRecommender) -> str | None:
+    """See `SnapshotId.tombstones`."""
+    is_retired = recommender.catalog.is_retired
+    if is_retired is None or not is_retired.any():
+        return None
+    return hashlib.sha256(np.packbits(is_retired).tobytes()).hexdigest()
 
 
 def _weights_sha256(recommender: LoadedRecommender) -> str:

@@ -98,6 +98,7 @@ _COMMANDS = [
         "Run a table of a paper again, and write it beside the published numbers.",
     ),
     ("recommend", "recommend:recommend", "Recommend items after a history."),
+    ("serve", "serve:serve", "Answer requests over HTTP."),
     (
         "attach",
         "attach:attach",

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from sidestep.files import told_unwritable
 
 LOCK = ".lock"
@@ -19,12 +17,14 @@ def held(folder: Path, *, refusal: str) -> Iterator[None]:
     Raises:
         ValueError: somebody else holds it; `refusal` says who, and what to do.
     """
-    lock = FileLock(folder / LOCK)
+    import filelock  # with asyncio, for which no help of a command should wait
+
+    lock = filelock.FileLock(folder / LOCK)
     try:
         with told_unwritable(folder / LOCK):
             folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-    except Timeout as error:
+    except filelock.Timeout as error:
         raise ValueError(f"{folder}: {refusal}") from error
     try:
         yield

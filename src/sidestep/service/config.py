@@ -1,0 +1,74 @@
+"""Settings of a service: what one request may ask for, and how requests wait for each other."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Limits(BaseModel):
+    """The most that one request may ask for; a larger request is refused with 413 or 422."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    users: int = Field(256, ge=1)
+    """Users of one request."""
+
+    k: int = Field(200, ge=1)
+    """Length of a list."""
+
+    history: int = Field(1000, ge=1)
+    """Items of one history."""
+
+    item_ids: int = Field(10_000, ge=1)
+    """IDs of one list of items to leave out, or of the only items wanted."""
+
+    beams: int = Field(200, ge=1)
+    """Prefixes that a search keeps per level, and candidates per prefix of a wider search."""
+
+    body_bytes: int = Field(4_000_000, ge=1000)
+    """Bytes of the body of a request."""
+
+
+class Queueing(BaseModel):
+    """Times and numbers of requests that wait for each other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_batch: int = Field(32, ge=1)
+    """Users that are answered together."""
+
+    max_wait_ms: float = Field(2.0, ge=0, le=1000)
+    """Milliseconds that the first user of a batch waits for others."""
+
+    max_queue: int = Field(512, ge=1)
+    """Users who wait; one more is refused with 429."""
+
+    deadline_ms: float = Field(1000.0, gt=0, le=600_000)
+    """Milliseconds after which nobody needs an answer any more, unless a request says less."""
+
+
+class ServiceConfig(BaseModel):
+    """All settings of a service, as its worker processes read them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: Path
+    """The bundle, or the run that holds the bundle."""
+
+    state: Path
+    """The file that the worker processes share, see `sidestep.service.state`."""
+
+    device: str | None = None
+    """The device of the network; None takes a GPU if there is one."""
+
+    limits: Limits = Limits()
+    queueing: Queueing = Queueing()
+
+    admin_token: str | None = Field(None, min_length=16, repr=False)
+    """The secret of requests that change the service; None refuses all of them."""
+
+    logs_histories: bool = False
+    """Whether log lines hold histories."""
+
+    num_threads: int | None = Field(None, ge=1)
+    """Threads of the network in each worker process; None leaves the choice to torch."""

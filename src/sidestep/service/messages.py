@@ -1,0 +1,176 @@
+"""Messages of the service, as JSON on the wire; the client reads and writes the same ones."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+)
+
+ItemId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=1000)]
+"""An item ID as the catalog has it: a text, even where it looks like a number."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class User(_Message):
+    """A user of a request."""
+
+    history: list[ItemId] = Field(default_factory=list, examples=[["B0001", "B0007"]])
+    """IDs of past items, oldest first; may be empty."""
+
+    times: list[StrictInt] | None = None
+    """Times of the items of the history, for a network that reads times."""
+
+    moment: StrictInt | None = None
+    """The time at which the user is recommended to, for a network that reads times."""
+
+    info: dict[str, StrictStr | StrictInt | None] | None = None
+    """What is known of the user by column, for a network that reads columns of users."""
+
+    exclude: list[ItemId] = Field(default_factory=list)
+    """IDs of items that this user must not get."""
+
+
+class Search(_Message):
+    """A search over semantic IDs; what is left out is as the bundle has it."""
+
+    name: Annotated[StrictStr, StringConstraints(pattern="^[a-z0-9-]{1,40}$")]
+    """The name of a search, such as "beam", "item-beam" or "ved"."""
+
+    beams: StrictInt | None = Field(None, ge=1)
+    """Prefixes kept per level."""
+
+    candidates: StrictInt | None = Field(None, ge=1)
+    """Prefixes scored per level (K+)."""
+
+    likelihood_weight: float | None = Field(None, ge=-100, le=100)
+    """λ of y + λ · log π."""
+
+    budget: StrictInt | None = Field(None, ge=1, le=1000)
+    """Tokens in units of a beam."""
+
+
+class RecommendRequest(_Message):
+    """Users who ask for lists of the same kind."""
+
+    users: list[User] = Field(min_length=1)
+    k: StrictInt = Field(10, ge=1)
+    """The longest list wanted."""
+
+    exclude_seen: StrictBool = False
+    """Leaves out the items of each user's history."""
+
+    only: list[ItemId] | None = None
+    """IDs of the only items that may be recommended; null means all."""
+
+    where: dict[str, StrictStr | list[StrictStr]] | None = None
+    """Per column of the items a wanted value, or several of which any will do."""
+
+    new_places: StrictInt = Field(0, ge=0)
+    """The last places of each list, for items that were appended after the training."""
+
+    search: Search | None = None
+    """Null takes the search that the bundle recommends by."""
+
+    deadline_ms: float | None = Field(None, gt=0, le=600_000)
+    """Milliseconds after which the answer is not needed; the service has its own limit, too."""
+
+
+class RankedItem(_Message):
+    """An item of a list."""
+
+    item_id: str
+    title: str | None
+    score: float
+    is_new: bool
+    """Whether the item was appended after the training."""
+
+
+class UserAnswer(_Message):
+    """The list of one user, best item first."""
+
+    items: list[RankedItem]
+    score_kind: str
+    """The unit of the scores, such as "log_prob"."""
+
+    tokens: int
+    """Positions that the network computed after reading the history."""
+
+    unknown: int
+    """Items of the history that the catalog lacks."""
+
+    degraded: str | None
+    """The cheaper way that was taken for want of time, such as "beam-10" or "popularity"."""
+
+    snapshot: str | None
+    """The name of the catalog, the unavailable items and the weights that answered."""
+
+
+class RecommendResponse(_Message):
+    """One answer per user, in their order."""
+
+    answers: list[UserAnswer]
+
+
+class CatalogItem(_Message):
+    """An item of the catalog."""
+
+    item_id: str
+    texts: dict[str, str | None]
+    semantic_id: list[int]
+    is_available: bool
+    """Whether lists may hold the item."""
+
+
+class ItemsResponse(_Message):
+    """Items whose title holds the query."""
+
+    items: list[CatalogItem]
+
+
+class Availability(_Message):
+    """Items that leave all lists, and items that may come back."""
+
+    unavailable: list[ItemId] = Field(default_factory=list)
+    available: list[ItemId] = Field(default_factory=list)
+
+
+class Reload(_Message):
+    """A bundle to load."""
+
+    bundle: Annotated[StrictStr, StringConstraints(min_length=1, max_length=255)] | None = None
+    """The name of a folder beside the bundle of the start; null loads the bundle of now again."""
+
+
+class ServiceState(_Message):
+    """The bundle and the number of items by which the service answers."""
+
+    bundle: str
+    """The name of the bundle's folder."""
+
+    generation: int
+    """Grows with every reload."""
+
+    num_unavailable: int
+
+
+class Problem(BaseModel):
+    """A refusal (RFC 9457, application/problem+json)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+    errors: list[dict[str, Any]] | None = None
+    """Per mistake in the body its place and a sentence."""

@@ -1,0 +1,95 @@
+"""Serving: the application in one or several worker processes, until somebody stops it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+
+from sidestep.service.app import make_app
+from sidestep.service.config import ServiceConfig
+from sidestep.service.metrics import SHARED_FOLDER
+from sidestep.service.state import SharedState
+
+_SETTINGS = "SIDESTEP_SERVICE"
+"""The environment variable by which worker processes are given the settings."""
+
+_DRAIN_S = 30
+"""Seconds in which requests may end after somebody stops the service."""
+
+
+def serve(config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> None:
+    """Serves until a signal stops the service: SIGINT or SIGTERM.
+
+    Requests that wait are answered before the end. A worker process that dies is replaced.
+
+    Args:
+        config: of the service.
+        host: the address to listen on.
+        port: 0 takes a free one, which the log names.
+        workers: processes, each with a copy of the network.
+    """
+    SharedState(config.state).start(config.bundle.absolute())
+    with ExitStack() as stack:
+        if workers > 1 and SHARED_FOLDER not in os.environ:
+            folder = tempfile.TemporaryDirectory(prefix="sidestep-metrics-")
+            os.environ[SHARED_FOLDER] = stack.enter_context(folder)
+        os.environ[_SETTINGS] = config.model_dump_json()
+        uvicorn.run(
+            f"{__name__}:app_of_worker",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            log_config=_logging(),
+            access_log=False,  # the application writes its own lines
+            timeout_graceful_shutdown=_DRAIN_S,
+        )
+
+
+def app_of_worker() -> FastAPI:
+    """The application of a worker process, with the settings of its parent."""
+    config = ServiceConfig.model_validate_json(os.environ[_SETTINGS])
+    if config.num_threads is not None:
+        torch.set_num_threads(config.num_threads)
+    return make_app(config)
+
+
+class JsonLines(logging.Formatter):
+    """Log lines as JSON, one object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record; what is JSON already becomes part of the object."""
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+        }
+        message = record.getMessage()
+        try:
+            content = json.loads(message)
+        except ValueError:
+            content = None
+        line |= content if isinstance(content, dict) else {"message": message}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _logging() -> dict[str, Any]:
+    """The logging of a service: JSON lines on standard error."""
+    stream = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
+    logger = {"handlers": ["stream"], "level": "INFO", "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": f"{__name__}.JsonLines"}},
+        "handlers": {"stream": stream},
+        "loggers": {"uvicorn": logger, "sidestep": logger},
+    }

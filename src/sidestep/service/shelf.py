@@ -1,0 +1,320 @@
+"""The shelf: the bundle that answers now, its change by reload and availability, and the way back.
+
+Nothing on the shelf changes: another bundle, or other unavailable items, make another snapshot,
+which takes the place of the old one whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+import numpy as np
+
+from sidestep.bundle.folder import load
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.requests import Request
+from sidestep.bundle.snapshot import Snapshot
+from sidestep.bundle.users import histories_of
+from sidestep.service.questions import NUM_RUNGS, Answer, Answering, Question
+from sidestep.service.state import SharedState, State
+
+_LOG = logging.getLogger("sidestep.service")
+
+_NUM_CANARIES = 64
+"""Histories that a new bundle answers before it takes the place of the old one."""
+
+_K = 10
+"""Length of the lists of canaries and of the warm-up."""
+
+_WATCH_EVERY_S = 0.2
+"""Seconds between two looks at the reloads of other processes."""
+
+_TRIES = 10
+"""Batches may be answered again so often because the state changed meanwhile."""
+
+
+class RefusedBundleError(ValueError):
+    """A bundle that must not take the place of the one that answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shelved:
+    """A bundle that can answer.
+
+    path: of the bundle.
+    generation: of the state that named the bundle.
+    whole: the snapshot with all items of the bundle.
+    unavailable: IDs of the items that lists do not hold.
+    answering: the snapshot without the unavailable items.
+    """
+
+    path: Path
+    generation: int
+    whole: Snapshot
+    unavailable: frozenset[str]
+    answering: Answering
+
+    def without(self, unavailable: frozenset[str]) -> _Shelved:
+        """The same bundle with other unavailable items."""
+        return _shelved(self.path, self.generation, self.whole, unavailable)
+
+
+class Shelf:
+    """The bundle that answers; other processes may change the state that it follows."""
+
+    def __init__(
+        self, bundle: Path, state: SharedState, *, device: str | None = None, max_batch: int = 32
+    ) -> None:
+        """Loads the bundle of the state, and answers a few requests to be fast from the first one.
+
+        Args:
+            bundle: reloads may name folders beside it.
+            state: of the service.
+            device: of the network.
+            max_batch: users of the largest batch that will be answered.
+
+        Raises:
+            FileNotFoundError, ValueError: see `load`; or the canaries fail.
+        """
+        self._root = bundle.absolute().parent
+        self._state = state
+        self._device = device
+        self._max_batch = max_batch
+        self._reloading, self._swapping = Lock(), Lock()
+        self._mark = state.mark()
+        self._shelved = self._loaded(state.read())
+        self._before: _Shelved | None = None
+        self._closed = Event()
+        self._watcher = Thread(target=self._watch, name="sidestep-watcher", daemon=True)
+
+    def start_watching(self) -> None:
+        """Follows reloads of other processes, in a thread."""
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._closed.set()
+
+    @property
+    def answering(self) -> Answering:
+        """The snapshot that answers now."""
+        return self._shelved.answering
+
+    @property
+    def generation(self) -> int:
+        """The generation of the bundle that answers; the state's is higher during a reload."""
+        return self._shelved.generation
+
+    @property
+    def unavailable(self) -> frozenset[str]:
+        """IDs of unavailable items."""
+        return self._shelved.unavailable
+
+    def answer(self, questions: Sequence[Question], rung: int) -> list[Answer]:
+        """Answers questions; no list holds an item that is unavailable when the list is done.
+
+        Args:
+            questions: see `Answering.answer`.
+            rung: of the ladder.
+        """
+        for _ in range(_TRIES):
+            self._follow_availability()
+            answers = self.answering.answer(questions, rung)
+            if self._state.mark() == self._mark:
+                return answers
+        raise RuntimeError("the items that are available change faster than lists are made.")
+
+    def make_unavailable(self, item_ids: Collection[str], back: Collection[str] = ()) -> State:
+        """Takes items out of all lists, and lets others come back.
+
+        Args:
+            item_ids: IDs of items of the catalog.
+            back: IDs of items that lists may hold again; retired items of the bundle stay out.
+
+        Raises:
+            KeyError: the catalog has no such item.
+            ValueError: nothing would be left to recommend, or an ID stands in both lists.
+        """
+        catalog = self._shelved.whole.recommender.catalog
+        for item_id in item_ids:
+            catalog.index_of(item_id)
+        both = {*item_ids} & {*back}
+        if both:
+            raise ValueError(f"{min(both)!r} is to leave and to come back; name it once.")
+
+        def changed(state: State) -> State:
+            unavailable = (state.unavailable | {*item_ids}) - {*back}
+            self._shelved.without(unavailable)  # refuses before anything is written
+            return state.model_copy(update={"unavailable": unavailable})
+
+        state = self._state.change(changed)
+        self._follow_availability()
+        return state
+
+    def reload(self, name: str | None = None) -> State:
+        """Loads a bundle, lets it answer canaries, and puts it in the place of the old one.
+
+        Args:
+            name: of a folder beside the bundle that the service was started with; None loads the
+                bundle of now again, whose files may be others.
+
+        Raises:
+            FileNotFoundError: there is no such bundle.
+            RefusedBundleError: the bundle is damaged, or the canaries fail; the old one goes on.
+            ValueError: the name leads elsewhere.
+        """
+        with self._reloading:
+            old, state = self._shelved, self._state.read()
+            path = old.path if name is None else self._beside(name)
+            return self._take(path, previous=old.path, before=old, generation=state.generation + 1)
+
+    def roll_back(self) -> State:
+        """Goes back to the bundle of before the last reload.
+
+        Raises:
+            FileNotFoundError: the bundle is gone.
+            RefusedBundleError: there was no reload, or the bundle cannot be loaded any more.
+        """
+        with self._reloading:
+            state, before = self._state.read(), self._before
+            if state.previous is None:
+                raise RefusedBundleError("no reload has happened, so there is no way back.")
+            if before is None and state.previous == state.bundle:
+                raise RefusedBundleError(
+                    f"{state.bundle} was replaced in its place, and its old files are gone."
+                )
+            return self._take(state.previous, known=before, generation=state.generation + 1)
+
+    def _take(
+        self,
+        path: Path,
+        *,
+        generation: int,
+        previous: Path | None = None,
+        before: _Shelved | None = None,
+        known: _Shelved | None = None,
+    ) -> State:
+        """Lets a bundle answer from now on, here and, by the state, in other processes.
+
+        Args:
+            path: of the bundle.
+            generation: of the state.
+            previous: the bundle to which a later call may go back.
+            before: the same in memory.
+            known: the bundle in memory; None loads it.
+        """
+        taken = {"bundle": path, "previous": previous, "generation": generation}
+        if known is not None:
+            new = _shelved(path, generation, known.whole, self._shelved.unavailable)
+        else:
+            new = self._loaded(self._state.read().model_copy(update=taken))
+        changed = self._state.change(lambda state: state.model_copy(update=taken))
+        self._swap(new)
+        self._before = before
+        return changed
+
+    def _swap(self, new: _Shelved) -> None:
+        """Puts a bundle in the place of the old one, without the items that are unavailable now."""
+        with self._swapping:
+            self._mark = self._state.mark()
+            unavailable = self._state.read().unavailable
+            self._shelved = new if new.unavailable == unavailable else new.without(unavailable)
+
+    def _follow_availability(self) -> None:
+        """Takes over the unavailable items of the state, if they are others."""
+        if self._state.mark() != self._mark:
+            self._swap(self._shelved)
+
+    def _watch(self) -> None:
+        """Follows reloads of other processes; a bundle that fails here leaves the old one."""
+        failed = -1
+        while not self._closed.wait(_WATCH_EVERY_S):
+            try:
+                with self._reloading:
+                    state = self._state.read()
+                    if state.generation in (self.generation, failed):
+                        continue
+                    failed = state.generation
+                    old, new = self._shelved, self._loaded(state)
+                    self._swap(new)
+                    self._before = old if state.previous == old.path else None
+            except Exception:  # this thread must live as long as the process
+                _LOG.exception("the bundle of another process could not be taken over")
+
+    def _beside(self, name: str) -> Path:
+        """The folder of a name, beside the bundle that the service was started with."""
+        if name in ("", ".", "..") or Path(name).name != name or "\\" in name:
+            raise ValueError(
+                f"{name!r:.80} is no name of a folder beside the bundle of this service; write the "
+                "name alone, without a path."
+            )
+        path = self._root / name
+        if not path.is_dir():
+            raise FileNotFoundError(f"there is no folder {name!r} beside the bundle.")
+        return path
+
+    def _loaded(self, state: State) -> _Shelved:
+        """The bundle of a state, after it has answered its canaries."""
+        try:
+            recommender = load(state.bundle, device=self._device)
+            new = _shelved(
+                state.bundle, state.generation, Snapshot.of(recommender), state.unavailable
+            )
+            self._ask_canaries(new)
+        except (ValueError, ImportError) as error:
+            raise RefusedBundleError(str(error)) from error
+        return new
+
+    def _ask_canaries(self, new: _Shelved) -> None:
+        """Lets a bundle answer in every way, alone and in a batch, which also warms it up.
+
+        Raises:
+            RefusedBundleError: a list is empty, holds an unavailable item, or has no finite score.
+        """
+        questions = [
+            Question(request=Request(history=history, k=_K))
+            for history in canaries(new.whole.recommender)
+        ]
+        for rung in range(NUM_RUNGS):
+            new.answering.answer(questions[:1], rung)
+            for start in range(0, len(questions), self._max_batch):
+                some = questions[start : start + self._max_batch]
+                for question, answer in zip(some, new.answering.answer(some, rung), strict=True):
+                    _refuse_bad_list(question, answer, new.unavailable)
+
+
+def canaries(recommender: LoadedRecommender) -> list[list[str]]:
+    """Histories that a new bundle must answer: of its users, or of one item each; one is empty."""
+    catalog, users = recommender.catalog, recommender.users
+    if users is not None and len(users):
+        rows = np.unique(np.linspace(0, len(users) - 1, _NUM_CANARIES, dtype=int))
+        known = histories_of([users.user_ids[row] for row in rows], users, catalog)
+        return [[], *map(list, known.values())]
+    items = np.unique(np.linspace(0, catalog.num_items - 1, _NUM_CANARIES, dtype=int))
+    return [[], *([item_id] for item_id in catalog.ids_of(items))]
+
+
+def _refuse_bad_list(question: Question, answer: Answer, unavailable: frozenset[str]) -> None:
+    ranked = answer.ranked
+    history = f"the history {list(question.request.history)!r:.80}"
+    if not ranked.item_ids:
+        raise RefusedBundleError(f"the bundle has no answer to {history}.")
+    if unavailable.intersection(ranked.item_ids):
+        raise RefusedBundleError(f"the bundle answers {history} with an unavailable item.")
+    if not all(map(math.isfinite, ranked.scores)):
+        raise RefusedBundleError(f"the bundle has no finite scores for {history}.")
+
+
+def _shelved(path: Path, generation: int, whole: Snapshot, unavailable: frozenset[str]) -> _Shelved:
+    return _Shelved(
+        path=path,
+        generation=generation,
+        whole=whole,
+        unavailable=unavailable,
+        answering=Answering(whole.without(unavailable) if unavailable else whole),
+    )

@@ -1,0 +1,95 @@
+"""The state that the worker processes of one service share: a small file, written whole.
+
+A worker process looks at the file before and after every batch, which costs a system call. So an
+item that one process makes unavailable appears in no later answer of another process.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sidestep.files import read_json, write_json
+
+
+class State(BaseModel):
+    """The bundle and the items by which a service answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: Path
+    """The bundle, or the run that holds it."""
+
+    previous: Path | None = None
+    """The bundle of before the last reload; None where there is none to go back to."""
+
+    generation: int = Field(0, ge=0)
+    """Grows with every reload. A bundle may be replaced in its place."""
+
+    unavailable: frozenset[str] = frozenset()
+    """IDs of items that no list holds, beside the retired items of the bundle."""
+
+
+class SharedState:
+    """The state in a file, for several processes at once."""
+
+    def __init__(self, file: Path) -> None:
+        """Names the file, which need not be there."""
+        self._file = file
+        self._lock = FileLock(file.with_name(f"{file.name}.lock"))
+
+    def start(self, bundle: Path) -> State:
+        """The state of a service that starts with a bundle.
+
+        Items that were unavailable when an earlier service ended stay so.
+        """
+
+        def started(state: State | None) -> State:
+            unavailable = frozenset[str]() if state is None else state.unavailable
+            return State(bundle=bundle, unavailable=unavailable)
+
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        return self._changed(started)
+
+    def change(self, changed: Callable[[State], State]) -> State:
+        """Changes the state, while no other process does."""
+
+        def known(state: State | None) -> State:
+            if state is None:
+                raise FileNotFoundError(f"{self._file}: is gone; start the service again.")
+            return changed(state)
+
+        return self._changed(known)
+
+    def read(self) -> State:
+        """The state.
+
+        Raises:
+            FileNotFoundError: the file is gone.
+            ValueError: the file is no state of a service.
+        """
+        try:
+            return State.model_validate(read_json(self._file))
+        except ValidationError as error:
+            raise ValueError(
+                f"{self._file}: is no state of a service; name another file with --state, or "
+                "delete this one."
+            ) from error
+
+    def mark(self) -> tuple[int, int, int]:
+        """A value that changes with the file: its inode, its time and its size.
+
+        Raises:
+            FileNotFoundError: the file is gone.
+        """
+        found = self._file.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _changed(self, changed: Callable[[State | None], State]) -> State:
+        with self._lock:
+            state = changed(self.read() if self._file.exists() else None)
+            content: dict[str, Any] = state.model_dump(mode="json")
+            write_json(self._file, {**content, "unavailable": sorted(state.unavailable)})
+        return state

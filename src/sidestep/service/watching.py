@@ -1,0 +1,122 @@
+"""Work around every request: its ID, its size, its log line, its metrics, its errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import HTTPException
+
+from sidestep.service.messages import Problem
+from sidestep.service.metrics import Metrics
+
+_LOG = logging.getLogger("sidestep.service.access")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+PROBLEM = b"application/problem+json"
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Watched:
+    """An application (ASGI) with request IDs, a limit of bodies, log lines and metrics."""
+
+    def __init__(self, app: Any, *, metrics: Metrics, body_bytes: int) -> None:
+        """Watches an application.
+
+        Args:
+            app: the application.
+            metrics: counts the requests.
+            body_bytes: the largest body.
+        """
+        self._app = app
+        self._metrics = metrics
+        self._body_bytes = body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request, or hands on what is none."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        began, status, num_received = time.perf_counter(), 0, 0
+
+        async def counted() -> Message:
+            nonlocal num_received
+            message = await receive()
+            num_received += len(message.get("body", b""))
+            if num_received > self._body_bytes:  # the application answers such an error itself
+                raise HTTPException(413, self._told())
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            if _announced(scope) > self._body_bytes:
+                await self._refuse(noted, request_id, 413, "Body too large", self._told())
+            else:
+                await self._app(scope, counted, noted)
+        except Exception:
+            _LOG.exception(json.dumps({"request_id": request_id, "error": "unforeseen"}))
+            if not status:
+                told = "the service made a mistake; its log says more under this request ID."
+                await self._refuse(noted, request_id, 500, "Internal error", told)
+        finally:
+            seconds = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route=route, status=status).inc()
+            self._metrics.request_seconds.labels(route=route).observe(seconds)
+            _LOG.info(
+                json.dumps(
+                    {
+                        "request_id": request_id,
+                        "method": scope["method"],
+                        "route": route,
+                        "status": status,
+                        "ms": round(1000 * seconds, 2),
+                        **scope["state"].get("logged", {}),
+                    }
+                )
+            )
+
+    def _told(self) -> str:
+        return f"a request may have {self._body_bytes:,} bytes; ask for fewer users at once."
+
+    async def _refuse(
+        self, send: Send, request_id: str, status: int, title: str, detail: str
+    ) -> None:
+        problem = Problem(title=title, status=status, detail=detail, request_id=request_id)
+        body = problem.model_dump_json(exclude_none=True).encode()
+        headers = [(b"content-type", PROBLEM), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _request_id(scope: Scope) -> str:
+    """The ID that the caller gave, if it is a harmless one; else a new one."""
+    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    return given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _announced(scope: Scope) -> int:
+    """The size of the body that the header says; 0 where it says none."""
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(length) if length.isdigit() else 0

@@ -1,0 +1,214 @@
+"""The service over HTTP: right lists, plain refusals, and nothing of its inside in an answer."""
+
+import json
+import logging
+
+import pytest
+from fastapi.testclient import TestClient
+
+from sidestep.bundle.folder import load
+from sidestep.service.app import make_app
+from sidestep.service.config import Limits, Queueing, ServiceConfig
+from sidestep.service.state import SharedState
+
+TOKEN = "a-secret-of-the-tests"
+ADMIN = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def app_of(folder, shops, **settings):
+    state = folder / "state.json"
+    SharedState(state).start(shops / "shop")
+    settings = {"admin_token": TOKEN, "queueing": Queueing(deadline_ms=60_000), **settings}
+    return make_app(ServiceConfig(bundle=shops / "shop", state=state, device="cpu", **settings))
+
+
+@pytest.fixture
+def service(tmp_path, shops):
+    limits = Limits(users=4, k=20, history=5, beams=20, body_bytes=2000)
+    with TestClient(app_of(tmp_path, shops, limits=limits)) as client:
+        yield client
+
+
+def ask(service, *histories, **settings):
+    users = [{"history": list(history)} for history in histories]
+    return service.post("/v1/recommend", json={"users": users, **settings})
+
+
+def listed(answer):
+    return [item["item_id"] for item in answer["items"]]
+
+
+def test_lists_are_those_of_the_library(service, shops):
+    histories = [["id-1", "id-2"], [], ["id-7", "unknown"]]
+    response = ask(service, *histories, k=5, exclude_seen=True)
+    assert response.status_code == 200
+    answers = response.json()["answers"]
+    expected = load(shops / "shop", device="cpu").recommend(histories, 5, exclude_seen=True)
+    for answer, right in zip(answers, expected, strict=True):
+        assert listed(answer) == right.item_ids
+        assert [item["title"] for item in answer["items"]] == right.titles
+        assert [item["score"] for item in answer["items"]] == pytest.approx(right.scores)
+        assert answer["unknown"] == right.num_unknown
+        assert answer["degraded"] is None
+        assert answer["snapshot"]
+
+
+def test_what_a_request_leaves_out_is_left_out(service):
+    only = ["id-2", "id-3", "id-4"]
+    user = {"history": ["id-1"], "exclude": ["id-3"]}
+    body = {"users": [user], "only": only, "search": {"name": "beam", "beams": 12}}
+    [answer] = service.post("/v1/recommend", json=body).json()["answers"]
+    assert {*listed(answer)} == {"id-2", "id-4"}
+    where = {"title": ["Thing 5"]}
+    [answer] = ask(service, ["id-1"], where=where).json()["answers"]
+    assert listed(answer) == ["id-5"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"users": []}, "body.users: List should have at least 1 item"),
+        ({"users": [{"history": [7]}]}, "body.users.0.history.0: Input should be a valid string"),
+        ({"users": [{"history": []}], "k": 21}, "k: 21 is more than this service takes, 20"),
+        ({"users": [{}] * 5}, "users: 5 is more than this service takes, 4"),
+        ({"users": [{"history": ["a"] * 6}]}, "history: 6 is more than"),
+        ({"users": [{}], "search": {"name": "beam", "beams": 21}}, "beams: 21 is more than"),
+        ({"users": [{}], "search": {"name": "beeam"}}, "beeam"),
+        ({"users": [{}], "search": {"name": "os:system"}}, "body.search.name: String should match"),
+        ({"users": [{}], "search": {"name": "item-beam"}}, "item-beam"),
+        ({"users": [{}], "search": {"name": "beam", "budget": 2}}, "budget 2: the search beam has"),
+        ({"users": [{}], "where": {"colour": "red"}}, "no column 'colour'"),
+        ({"users": [{}], "new_places": 2}, "num_new_places is 2, but no item was appended"),
+        ({"users": [{"times": [1]}]}, "times are given, and this network reads none"),
+        ({"users": [{}], "kk": 3}, "body.kk: Extra inputs are not permitted"),
+    ],
+)
+def test_a_request_that_cannot_be_answered_is_told_why(service, body, words):
+    response = service.post("/v1/recommend", json=body)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert words in problem["detail"]
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert "Traceback" not in response.text
+
+
+def test_one_bad_user_refuses_the_request_and_no_other_request(service):
+    bad = {"users": [{"history": ["id-1"]}, {"history": ["id-1"], "moment": 3}]}
+    assert service.post("/v1/recommend", json=bad).status_code == 422
+    assert ask(service, ["id-1"]).status_code == 200
+
+
+def test_a_large_body_is_refused_whether_it_says_its_size_or_not(service):
+    body = json.dumps({"users": [{"history": ["x" * 2000]}]}).encode()
+
+    def parts():
+        yield body[:100]
+        yield body[100:]
+
+    headers = {"content-type": "application/json"}
+    for content in (body, parts()):
+        response = service.post("/v1/recommend", content=content, headers=headers)
+        assert response.status_code == 413
+        assert "2,000 bytes" in response.json()["detail"]
+
+
+def test_items_are_found_by_id_and_by_words_of_their_title(service):
+    item = service.get("/v1/items/id-3").json()
+    assert item["texts"] == {"title": "Thing 3"}
+    assert item["is_available"]
+    assert service.get("/v1/items/id-99").status_code == 404
+    found = service.get("/v1/items", params={"query": "11 thing"}).json()["items"]
+    assert [item["item_id"] for item in found] == ["id-11"]
+    assert len(service.get("/v1/items?query=thing&limit=5").json()["items"]) == 5
+
+
+def test_the_service_changes_only_for_who_knows_the_token(service, caplog):
+    path, body = "/v1/admin/availability", {"unavailable": ["id-3"]}
+    assert service.post(path, json=body).status_code == 401
+    wrong = {"Authorization": "Bearer not-the-secret-of-the-tests"}
+    assert service.post(path, json=body, headers=wrong).status_code == 401
+    assert "id-3" in listed(ask(service, ["id-1"], k=12).json()["answers"][0])
+    told = service.post(path, json=body, headers=ADMIN)
+    assert told.json() == {"bundle": "shop", "generation": 0, "num_unavailable": 1}
+    assert "id-3" not in listed(ask(service, ["id-1"], k=12).json()["answers"][0])
+    assert not service.get("/v1/items/id-3").json()["is_available"]
+
+
+def test_without_a_token_nobody_changes_the_service(tmp_path, shops):
+    with TestClient(app_of(tmp_path, shops, admin_token=None)) as client:
+        response = client.post("/v1/admin/reload", json={}, headers={"Authorization": "Bearer "})
+        assert response.status_code == 403
+
+
+def test_a_reload_and_its_way_back(service):
+    before = ask(service, ["id-1"]).json()["answers"][0]
+    told = service.post("/v1/admin/reload", json={"bundle": "other"}, headers=ADMIN)
+    assert told.json() == {"bundle": "other", "generation": 1, "num_unavailable": 0}
+    after = ask(service, ["id-1"]).json()["answers"][0]
+    assert (after["snapshot"], listed(after)) != (before["snapshot"], listed(before))
+    refused = service.post("/v1/admin/reload", json={"bundle": "damaged"}, headers=ADMIN)
+    assert refused.status_code == 409
+    assert ask(service, ["id-1"]).json()["answers"][0]["snapshot"] == after["snapshot"]
+    assert service.post("/v1/admin/rollback", headers=ADMIN).json()["generation"] == 2
+    assert ask(service, ["id-1"]).json()["answers"][0] == before
+    assert service.post("/v1/admin/rollback", headers=ADMIN).status_code == 409
+    outside = service.post("/v1/admin/reload", json={"bundle": "../shop"}, headers=ADMIN)
+    assert outside.status_code == 422
+
+
+def test_a_full_queue_says_when_to_come_again(tmp_path, shops):
+    queueing = Queueing(max_queue=2, deadline_ms=60_000)
+    with TestClient(app_of(tmp_path, shops, queueing=queueing)) as client:
+        response = ask(client, *[["id-1"]] * 200)
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) >= 1
+        assert ask(client, ["id-1"]).status_code == 200
+
+
+def test_health_readiness_and_metrics(service):
+    assert service.get("/healthz").json() == {"status": "alive"}
+    assert service.get("/readyz").json()["status"] == "ready"
+    ask(service, ["id-1"], ["id-2"])
+    ask(service, ["id-1"], k=21)
+    text = service.get("/metrics").text
+    for line in (
+        'sidestep_requests_total{route="/v1/recommend",status="200"} 1.0',
+        'sidestep_requests_total{route="/v1/recommend",status="422"} 1.0',
+        "sidestep_batch_size_sum 2.0",
+        "sidestep_generation 0.0",
+    ):
+        assert line in text
+
+
+def test_log_lines_name_the_request_and_no_history(service, caplog):
+    with caplog.at_level(logging.INFO, logger="sidestep.service.access"):
+        response = service.post(
+            "/v1/recommend",
+            json={"users": [{"history": ["id-7"]}]},
+            headers={"X-Request-ID": "from-the-shop.1"},
+        )
+        service.get("/healthz", headers={"X-Request-ID": "bad\tid"})
+    assert response.headers["x-request-id"] == "from-the-shop.1"
+    first, second = (json.loads(record.message) for record in caplog.records)
+    assert (first["request_id"], first["status"], first["users"]) == ("from-the-shop.1", 200, 1)
+    assert "id-7" not in caplog.text
+    assert second["request_id"] != "bad\tid"
+
+
+def test_the_description_of_the_routes_is_whole(service):
+    described = service.get("/openapi.json").json()
+    assert {*described["paths"]} == {
+        "/v1/recommend",
+        "/v1/items",
+        "/v1/items/{item_id}",
+        "/v1/admin/availability",
+        "/v1/admin/reload",
+        "/v1/admin/rollback",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    }
+    for path in described["paths"].values():
+        for operation in path.values():
+            assert operation["description"]

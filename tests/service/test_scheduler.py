@@ -1,0 +1,202 @@
+"""The scheduler: every question gets one answer or one error, in time or not at all."""
+
+import threading
+from concurrent.futures import CancelledError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidestep.service.config import Queueing
+from sidestep.service.scheduler import (
+    ClosedError,
+    QueueFullError,
+    Scheduler,
+    TooLateError,
+)
+
+
+class Clock:
+    """Time that passes when somebody says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Answering:
+    """Doubles numbers; every question takes the seconds of its rung."""
+
+    def __init__(self, clock, seconds=(1.0,)):
+        self.clock, self.seconds, self.batches = clock, seconds, []
+
+    def __call__(self, questions, rung):
+        self.batches.append((list(questions), rung))
+        self.clock.now += self.seconds[rung] * len(questions)
+        if any(question is None for question in questions):
+            raise ValueError("None cannot be doubled")
+        return [2 * question for question in questions]
+
+
+def scheduler(answering, **settings):
+    return Scheduler(
+        answering,
+        Queueing(**{"max_wait_ms": 0, **settings}),
+        num_rungs=len(answering.seconds),
+        clock=answering.clock,
+        starts=False,
+    )
+
+
+def test_questions_that_wait_are_answered_together_in_their_order():
+    answering = Answering(Clock())
+    made = scheduler(answering, max_batch=3, deadline_ms=60_000)
+    futures = [made.submit(number) for number in range(5)]
+    assert [report.size for report in made.work_once()] == [3]
+    assert [report.size for report in made.work_once()] == [2]
+    assert made.work_once() == []
+    assert [future.result(0) for future in futures] == [0, 2, 4, 6, 8]
+    assert answering.batches == [([0, 1, 2], 0), ([3, 4], 0)]
+
+
+def test_a_question_that_cannot_be_answered_spoils_no_other():
+    made = scheduler(Answering(Clock()), deadline_ms=60_000)
+    futures = [made.submit(question) for question in (1, None, 3)]
+    made.work_once()
+    assert (futures[0].result(0), futures[2].result(0)) == (2, 6)
+    with pytest.raises(ValueError, match="None cannot be doubled"):
+        futures[1].result(0)
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_again():
+    made = scheduler(Answering(Clock(), (4.0,)), max_batch=1, max_queue=2, deadline_ms=60_000)
+    made.submit(0)
+    made.work_once()  # from now on, an answer is known to take four seconds
+    futures = [made.submit(number) for number in range(2)]
+    with pytest.raises(QueueFullError, match="2 users wait already") as refused:
+        made.submit(2)
+    assert refused.value.retry_after_s == 8
+    assert futures[0].cancel()
+    made.submit(3)
+    assert made.num_waiting == 2, "a cancelled question leaves its place"
+
+
+def test_a_cancelled_question_costs_nothing():
+    answering = Answering(Clock())
+    made = scheduler(answering, deadline_ms=60_000)
+    futures = [made.submit(number) for number in range(3)]
+    futures[1].cancel()
+    made.work_once()
+    assert answering.batches == [([0, 2], 0)]
+    with pytest.raises(CancelledError):
+        futures[1].result(0)
+
+
+def test_a_question_past_its_deadline_gets_an_error_and_no_work():
+    clock = Clock()
+    answering = Answering(clock)
+    made = scheduler(answering, deadline_ms=2000)
+    early, late = made.submit(1), made.submit(2, deadline_s=0.5)
+    clock.now = 1.0
+    made.work_once()
+    assert early.result(0) == 2
+    with pytest.raises(TooLateError):
+        late.result(0)
+    assert made.num_late == 1
+    assert answering.batches == [([1], 0)]
+
+
+def test_no_deadline_is_later_than_that_of_the_service():
+    clock = Clock()
+    made = scheduler(Answering(clock), deadline_ms=1000)
+    future = made.submit(1, deadline_s=3600.0)
+    clock.now = 1.1
+    made.work_once()
+    with pytest.raises(TooLateError):
+        future.result(0)
+
+
+def test_who_is_in_a_hurry_is_answered_by_a_cheaper_rung_and_the_others_are_not():
+    answering = Answering(Clock(), (1.0, 0.1))
+    made = scheduler(answering, deadline_ms=60_000)
+    made.submit(0)
+    made.work_once()
+    patient, hasty = made.submit(1), made.submit(2, deadline_s=1.0)
+    reports = made.work_once()
+    assert [(report.size, report.rung) for report in reports] == [(1, 1), (1, 0)]
+    assert (patient.result(0), hasty.result(0)) == (2, 4)
+
+
+def test_a_long_queue_goes_down_the_ladder_and_a_short_one_up_again():
+    answering = Answering(Clock(), (1.0, 0.1))
+    made = scheduler(answering, max_batch=2, deadline_ms=10_000, max_queue=100)
+    made.submit(0)
+    made.work_once()
+    for number in range(20):
+        made.submit(number)
+    rungs = []
+    while made.num_waiting:
+        rungs += [report.rung for report in made.work_once()]
+    assert rungs[0] == 1, "twenty seconds of work do not fit into ten"
+    assert 0 in rungs, "as soon as the rest fits, nobody gets less than the best"
+    assert made.num_late == 0
+    made.submit(0)
+    assert made.work_once()[0].rung == 0
+
+
+def test_after_its_end_it_answers_who_waits_and_takes_nobody_else():
+    answered = threading.Event()
+
+    def answer(questions, rung):
+        answered.wait(10)
+        return questions
+
+    made = Scheduler(answer, Queueing(max_batch=1, deadline_ms=60_000))
+    futures = [made.submit(number) for number in range(3)]
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    while not made._is_closed:
+        pass
+    with pytest.raises(ClosedError):
+        made.submit(4)
+    answered.set()
+    closing.join(10)
+    assert [future.result(0) for future in futures] == [0, 1, 2]
+    assert not made._thread.is_alive()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9) | st.none(), st.booleans(), st.sampled_from([None, 0.2, 5.0])),
+        max_size=30,
+    ),
+    st.integers(1, 5),
+)
+def test_every_question_ends_in_exactly_one_way(questions, max_batch):
+    """Law: an answer, its own error, a refusal or a cancellation, whatever happens beside it."""
+    answering = Answering(Clock(), (0.3, 0.05))
+    made = scheduler(answering, max_batch=max_batch, max_queue=12, deadline_ms=3000)
+    futures = []
+    for question, cancels, deadline_s in questions:
+        try:
+            future = made.submit(question, deadline_s=deadline_s)
+        except QueueFullError:
+            made.work_once()
+            continue
+        futures.append((question, future))
+        if cancels:
+            future.cancel()
+    while made.num_waiting:
+        made.work_once()
+    for question, future in futures:
+        assert future.done()
+        if future.cancelled():
+            continue
+        error = future.exception(0)
+        assert (
+            isinstance(error, TooLateError)
+            or (question is None and isinstance(error, ValueError))
+            or future.result(0) == 2 * question
+        )

@@ -1,0 +1,209 @@
+"""The shelf: what is unavailable is in no list, and a bad bundle never takes a good one's place."""
+
+import itertools
+import shutil
+import threading
+import time
+
+import pytest
+
+from sidestep.bundle.folder import load
+from sidestep.bundle.requests import Request
+from sidestep.runs.searches import AskedSearch
+from sidestep.service.questions import Question
+from sidestep.service.shelf import RefusedBundleError, Shelf
+from sidestep.service.state import SharedState
+from tests.service.conftest import ITEM_IDS
+
+
+@pytest.fixture
+def state(tmp_path, shops):
+    made = SharedState(tmp_path / "state.json")
+    made.start(shops / "shop")
+    return made
+
+
+@pytest.fixture
+def shelf(shops, state):
+    return Shelf(shops / "shop", state, device="cpu", max_batch=8)
+
+
+def question(*history, k=5, **settings):
+    return Question(request=Request(history=list(history), k=k), **settings)
+
+
+def items(shelf, *questions, rung=0):
+    return [each.ranked.item_ids for each in shelf.answer(questions, rung)]
+
+
+def test_answers_are_those_of_the_library_whatever_stands_beside(shops, shelf):
+    alone = load(shops / "shop", device="cpu")
+    histories = [["id-1", "id-2"], [], ["id-7"]]
+    expected = [answer.item_ids for answer in alone.recommend(histories, 5)]
+    assert items(shelf, *(question(*history) for history in histories)) == expected
+    beam = AskedSearch(name="beam", beams=3)
+    mixed = items(shelf, question(*histories[0]), question(*histories[0], search=beam))
+    assert mixed[0] == expected[0]
+    [narrow] = alone.recommend(histories[:1], 5, search=beam.policy(alone, num_leaves=5))
+    assert mixed[1] == narrow.item_ids
+
+
+def test_a_ladder_goes_down_to_popularity_and_says_so(shelf):
+    answers = [shelf.answer([question("id-1")], rung) for rung in (0, 1, 2, 3)]
+    assert [answer.degraded for [answer] in answers] == [
+        None,
+        "beam-10",
+        "popularity",
+        "popularity",
+    ]
+    assert answers[2][0].ranked.item_ids == ["id-11", "id-10", "id-9", "id-8", "id-7"]
+
+
+def test_an_unavailable_item_is_in_no_list_of_any_rung_and_may_come_back(shelf, state):
+    [before] = items(shelf, question("id-1", k=12))
+    shelf.make_unavailable(before[:2])
+    for rung in range(3):
+        [found] = items(shelf, question("id-1", k=12), rung=rung)
+        assert {*found} == {*ITEM_IDS} - {*before[:2]}
+    assert state.read().unavailable == {*before[:2]}
+    shelf.make_unavailable([], back=before[:1])
+    assert {*items(shelf, question("id-1", k=12))[0]} == {*ITEM_IDS} - {before[1]}
+
+
+def test_what_another_process_makes_unavailable_is_unavailable_here(shops, state, shelf):
+    other = Shelf(shops / "shop", state, device="cpu", max_batch=8)
+    other.make_unavailable(["id-3"])
+    assert "id-3" not in items(shelf, question("id-1", k=12))[0]
+
+
+def test_a_list_that_is_made_while_an_item_goes_is_made_again(shelf, state, monkeypatch):
+    """The item goes after the batch was computed, and before anybody is given the list."""
+    first = items(shelf, question("id-1", k=12))[0][0]
+    answering, calls = type(shelf.answering), itertools.count()
+    compute = answering.answer
+
+    def interrupted(self, questions, rung):
+        found = compute(self, questions, rung)
+        if next(calls) == 0:
+            state.change(lambda now: now.model_copy(update={"unavailable": frozenset({first})}))
+        return found
+
+    monkeypatch.setattr(answering, "answer", interrupted)
+    assert first not in items(shelf, question("id-1", k=12))[0]
+
+
+@pytest.mark.parametrize(
+    ("gone", "back", "error", "words"),
+    [
+        (["id-99"], [], KeyError, "no item 'id-99'"),
+        (["id-1"], ["id-1"], ValueError, "'id-1' is to leave and to come back"),
+        (ITEM_IDS, [], ValueError, "nothing left to recommend"),
+    ],
+)
+def test_a_refused_change_of_availability_changes_nothing(shelf, state, gone, back, error, words):
+    with pytest.raises(error, match=words):
+        shelf.make_unavailable(gone, back)
+    assert state.read().unavailable == frozenset()
+    assert len(items(shelf, question("id-1", k=12))[0]) == 12
+
+
+def test_a_reload_answers_as_the_new_bundle_and_keeps_what_is_unavailable(shops, shelf):
+    shelf.make_unavailable(["id-3"])
+    rest = [item_id for item_id in ITEM_IDS if item_id != "id-3"]
+    before, expected = (
+        load(shops / name, device="cpu").recommend([["id-1"]], 12, available=rest)[0].item_ids
+        for name in ("shop", "other")
+    )
+    assert before != expected, "else this test shows nothing"
+    shelf.reload("other")
+    assert items(shelf, question("id-1", k=12)) == [expected]
+    shelf.roll_back()
+    assert items(shelf, question("id-1", k=12)) == [before]
+    with pytest.raises(RefusedBundleError, match="no way back"):
+        shelf.roll_back()
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("damaged", RefusedBundleError, "not the file that manifest.json describes"),
+        ("nowhere", FileNotFoundError, "no folder 'nowhere'"),
+        ("../shop", ValueError, "no name of a folder beside"),
+        ("/etc", ValueError, "no name of a folder beside"),
+        ("..", ValueError, "no name of a folder beside"),
+    ],
+)
+def test_a_bad_reload_leaves_the_old_bundle(shelf, state, name, error, words):
+    before = items(shelf, question("id-1"))
+    with pytest.raises(error, match=words):
+        shelf.reload(name)
+    assert items(shelf, question("id-1")) == before
+    assert state.read().generation == 0
+
+
+def test_a_bundle_whose_scores_are_not_numbers_is_refused_by_its_canaries(
+    shops, tmp_path, monkeypatch
+):
+    for name in ("shop", "broken"):
+        shutil.copytree(shops / "shop", tmp_path / name)
+    state = SharedState(tmp_path / "state.json")
+    state.start(tmp_path / "shop")
+    shelf = Shelf(tmp_path / "shop", state, device="cpu", max_batch=8)
+    broken = load(tmp_path / "broken", device="cpu")
+    for weight in broken.network.parameters():
+        weight.data.fill_(float("nan"))
+    broken.save(tmp_path / "broken")
+    with pytest.raises(RefusedBundleError):
+        shelf.reload("broken")
+    assert items(shelf, question("id-1"))[0]
+
+
+def test_a_reload_of_one_process_reaches_the_others(shops, state, shelf):
+    other = Shelf(shops / "shop", state, device="cpu", max_batch=8)
+    other.start_watching()
+    shelf.reload("other")
+    for _ in range(1000):
+        if other.generation == 1:
+            break
+        time.sleep(0.02)
+    assert other.generation == 1
+    assert items(other, question("id-1")) == items(shelf, question("id-1"))
+    other.close()
+
+
+def test_nothing_leaks_while_bundles_and_availability_change(shops, state, shelf):
+    """Threads ask without a pause; each checks its lists against what was gone before it asked."""
+    gone, leaks, stop = set(), [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            known = set(gone)
+            found = {*items(shelf, question("id-1", k=12))[0]}
+            leaks.extend(found & known)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for name, item_id in zip(("other", "shop") * 3, ITEM_IDS, strict=False):
+        shelf.make_unavailable([item_id])
+        gone.add(item_id)
+        shelf.reload(name)
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert not leaks
+
+
+def test_a_service_that_starts_again_remembers_what_is_unavailable(shops, state, shelf):
+    shelf.make_unavailable(["id-3"])
+    state.start(shops / "other")
+    again = Shelf(shops / "other", state, device="cpu", max_batch=8)
+    assert "id-3" not in items(again, question("id-1", k=12))[0]
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path, shops):
+    file = tmp_path / "state.json"
+    file.write_text('{"name": "something else"}')
+    with pytest.raises(ValueError, match="is no state of a service; name another file"):
+        SharedState(file).start(shops / "shop")
+    assert file.read_text() == '{"name": "something else"}'

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import threading
+import time
 
 import pytest
 from fastapi.testclient import TestClient
@@ -9,6 +11,7 @@ from fastapi.testclient import TestClient
 from sidestep.bundle.folder import load
 from sidestep.service.app import make_app
 from sidestep.service.config import Limits, Queueing, ServiceConfig
+from sidestep.service.questions import Answering
 from sidestep.service.state import SharedState
 
 TOKEN = "a-secret-of-the-tests"
@@ -212,3 +215,61 @@ def test_the_description_of_the_routes_is_whole(service):
     for path in described["paths"].values():
         for operation in path.values():
             assert operation["description"]
+
+
+def test_a_request_that_comes_too_late_gets_no_list(tmp_path, shops):
+    """The whole time is gone before the first batch: the body alone takes longer to read."""
+    with TestClient(app_of(tmp_path, shops)) as client:
+        response = ask(client, ["id-1"], deadline_ms=0.001)
+        assert response.status_code == 503
+        assert "deadline passed" in response.json()["detail"]
+        assert response.headers["retry-after"] == "1"
+
+
+def test_who_hangs_up_is_not_worked_for(tmp_path, shops, monkeypatch):
+    """The request waits behind a batch that takes long; its caller goes meanwhile."""
+    answered, asked = threading.Event(), []
+    compute = Answering.answer
+
+    def slow(self, questions, rung):
+        asked.extend(question.request.k for question in questions)
+        if any(question.request.k == 7 for question in questions):
+            answered.wait(30)
+        return compute(self, questions, rung)
+
+    monkeypatch.setattr(Answering, "answer", slow)
+    queueing = Queueing(max_batch=1, max_wait_ms=0, deadline_ms=60_000)
+    app = app_of(tmp_path, shops, queueing=queueing)
+
+    async def gone():
+        body = json.dumps({"users": [{"history": ["id-1"]}], "k": 3}).encode()
+        messages = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+
+        async def receive():
+            return messages.pop(0) if len(messages) > 1 else messages[0]
+
+        statuses = []
+
+        async def send(message):
+            statuses.append(message.get("status"))
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/recommend",
+            "headers": [(b"content-type", b"application/json")],
+            "query_string": b"",
+        }
+        await app(scope, receive, send)
+        return statuses[0]
+
+    with TestClient(app) as client:
+        waiting = threading.Thread(target=ask, args=(client, ["id-1"]), kwargs={"k": 7})
+        waiting.start()
+        while 7 not in asked:
+            time.sleep(0.01)
+        assert client.portal.call(gone) == 499
+        answered.set()
+        waiting.join()
+        assert ask(client, ["id-1"], k=4).status_code == 200
+    assert 3 not in asked

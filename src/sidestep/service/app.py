@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -150,8 +151,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         questions = _questions(body, limits)
         for question in questions:
             _checked(shelf.answering.check, question)
-        deadline_s = None if body.deadline_ms is None else body.deadline_ms / 1000
-        answers = await _answered(scheduler, questions, deadline_s, request)
+        most_ms = service.config.queueing.deadline_ms
+        asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
+        # The time counts from the first byte, also that in which the body was read.
+        left_s = asked_ms / 1000 - (time.perf_counter() - request.state.began)
+        answers = await _answered(scheduler, questions, left_s, request)
         service.metrics.waiting.set(scheduler.num_waiting)
         for answer in answers:
             if answer.degraded is not None:
@@ -350,7 +354,7 @@ def _search(search: Search) -> AskedSearch:
 async def _answered(
     scheduler: Scheduler[Question, Answer],
     questions: Sequence[Question],
-    deadline_s: float | None,
+    deadline_s: float,
     request: Request,
 ) -> list[Answer]:
     """The answers to questions; nobody works on for a caller who is gone."""

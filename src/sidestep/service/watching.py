@@ -48,8 +48,8 @@ class Watched:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
         began, status, num_received = time.perf_counter(), 0, 0
+        scope.setdefault("state", {}).update(request_id=request_id, began=began)
 
         async def counted() -> Message:
             nonlocal num_received

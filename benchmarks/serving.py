@@ -107,7 +107,7 @@ def parsed() -> argparse.Namespace:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What happened to the requests of one step.
+    """Counts of the requests of one step.
 
     rate: users per second that were meant to be sent.
     latencies: seconds from the intended time of each answered request.

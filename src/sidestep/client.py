@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from sidestep.service.messages import (
     Availability,
     CatalogItem,
+    ExplainRequest,
+    ExplainResponse,
     ItemsResponse,
     RecommendRequest,
     RecommendResponse,
@@ -101,6 +103,14 @@ class Client:
             RefusedError: see `recommend`.
         """
         return self._post("/v1/recommend", request, RecommendResponse).answers
+
+    def explain(self, request: ExplainRequest) -> ExplainResponse:
+        """The search tree of one user.
+
+        Raises:
+            RefusedError: see `recommend`; or another search is being explained.
+        """
+        return self._post("/v1/explain", request, ExplainResponse)
 
     def item(self, item_id: str) -> CatalogItem:
         """An item of the catalog.

@@ -203,6 +203,8 @@ def test_the_description_of_the_routes_is_whole(service):
     described = service.get("/openapi.json").json()
     assert {*described["paths"]} == {
         "/v1/recommend",
+        "/v1/explain",
+        "/v1/searches",
         "/v1/items",
         "/v1/items/{item_id}",
         "/v1/admin/availability",
@@ -273,3 +275,54 @@ def test_who_hangs_up_is_not_worked_for(tmp_path, shops, monkeypatch):
         waiting.join()
         assert ask(client, ["id-1"], k=4).status_code == 200
     assert 3 not in asked
+
+
+def test_a_search_is_explained_by_its_tree(service):
+    search = {"name": "beam", "beams": 3}
+    asked = {"user": {"history": ["id-1"]}, "k": 3, "search": search}
+    told = service.post("/v1/explain", json=asked).json()
+    nodes = {node["node"]: node for node in told["nodes"]}
+    assert (told["search"], told["num_levels"]) == ("beam", 2)
+    [root] = [node for node in nodes.values() if node["parent"] is None]
+    assert root["num_items"] == 12
+    leaves = [node for node in nodes.values() if node["depth"] == 2 and node["fate"] == "kept"]
+    best = sorted(leaves, key=lambda node: -node["score"])
+    answers = ask(service, ["id-1"], k=3, search=search).json()["answers"]
+    assert [leaf["words"] for leaf in best] == [[item["title"]] for item in answers[0]["items"]]
+    assert [leaf["score"] for leaf in best] == pytest.approx(
+        [item["score"] for item in answers[0]["items"]], abs=1e-5
+    )
+    for node in nodes.values():
+        if node["parent"] is not None:
+            parent = nodes[node["parent"]]
+            assert parent["fate"] == "expanded"
+            assert node["num_items"] <= parent["num_items"]
+    assert "pruned" in {node["fate"] for node in nodes.values()}
+
+
+def test_what_a_user_must_not_get_is_in_no_tree(service):
+    user = {"history": ["id-1"], "exclude": ["id-0", "id-2"]}
+    told = service.post("/v1/explain", json={"user": user, "exclude_seen": True}).json()
+    leaves = [node for node in told["nodes"] if node["depth"] == 2]
+    assert leaves
+    assert not {"Thing 0", "Thing 1", "Thing 2"} & {node["words"][0] for node in leaves}
+
+
+def test_every_search_that_is_offered_is_answered(service):
+    offered = service.get("/v1/searches").json()
+    assert offered["own"] == "beam"
+    assert {"beam", "exhaustive"} <= {*offered["lists"]}
+    assert "item-head" not in offered["lists"]
+    for name in offered["lists"]:
+        assert ask(service, ["id-1"], search={"name": name}).status_code == 200, name
+    for name in offered["trees"]:
+        asked = {"user": {"history": ["id-1"]}, "search": {"name": name}}
+        assert service.post("/v1/explain", json=asked).status_code == 200, name
+
+
+def test_an_exhaustive_search_of_a_large_catalog_is_refused_and_not_offered(tmp_path, shops):
+    with TestClient(app_of(tmp_path, shops, limits=Limits(exhaustive_items=11))) as client:
+        response = ask(client, ["id-1"], search={"name": "exhaustive"})
+        assert response.status_code == 422
+        assert "exhaustive asks for all 12 items" in response.json()["detail"]
+        assert "exhaustive" not in client.get("/v1/searches").json()["lists"]

@@ -144,6 +144,62 @@ def test_the_how_to_shows_requests_that_are_answered(served, tmp_path):
         client.set_availability(available=["id-3"])
 
 
+@pytest.fixture(params=[1280, 400])
+def page(served, browser, request):
+    """The page at a width of a desk and of a phone; no word may come on the console."""
+    page = browser.new_page(viewport={"width": request.param, "height": 900})
+    told = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.goto(served[1])
+    yield page
+    page.close()
+    assert not told
+
+
+def texts(page, selector):
+    return page.locator(selector).all_inner_texts()
+
+
+def test_the_page_builds_a_history_compares_searches_and_grows_a_tree(page, shops):
+    """By keyboard alone."""
+    page.locator("#first-list li").first.wait_for()
+    page.get_by_label("Find items").fill("thing 7")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Thing 7").focus()
+    page.keyboard.press("Enter")
+    page.locator("#history button").wait_for()
+    shop = load(shops / "shop", device="cpu")
+    [expected] = shop.recommend([["id-7"]], 10, exclude_seen=True)
+    page.wait_for_function(
+        "title => document.querySelector('#first-list li')?.innerText.startsWith(title)",
+        arg=f"{expected.titles[0]} ",
+    )
+    found = [text.rpartition(" ")[0] for text in texts(page, "#first-list li")]
+    assert found == expected.titles
+    assert len(texts(page, "#second-list li.shared")) == 10, "a beam of fifty on twelve items"
+    page.get_by_label("Beside it").select_option("exhaustive")
+    page.wait_for_function("() => document.querySelectorAll('#second-list li').length === 10")
+    offered = texts(page, "#second option")
+    assert {"beam", "exhaustive"} <= {*offered}
+    assert "item-head" not in offered, "this network has none"
+    page.get_by_role("button", name="Grow the tree").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Level 2").wait_for()
+    assert {"kept", "expanded"} <= {
+        name
+        for box in page.locator("#tree li").all()
+        for name in box.get_attribute("class").split()
+    }
+    page.locator("#tree section").nth(1).locator("li").first.focus()
+    assert page.locator("#tree li.way").count() == 2, "the leaf and the prefix above it"
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(overflow) <= 0
+    if folder := os.environ.get("SIDESTEP_SCREENSHOTS"):
+        width = page.viewport_size["width"]
+        page.screenshot(path=f"{folder}/service-{width}.png", full_page=True)
+
+
 def test_a_killed_worker_is_replaced_and_the_others_answer_meanwhile(served):
     process, url, _ = served
     workers = children(process.pid)

@@ -126,7 +126,7 @@ def search_tree(
     history: HistoryBatch,
     scope: Scope,
     *,
-    target: int,
+    target: int | None = None,
 ) -> SearchTree:
     """Searches for one user. Scores all prefixes that the search saw, and the way to the target.
 
@@ -135,10 +135,12 @@ def search_tree(
         model: the network that is searched.
         history: history of one user.
         scope: the items that may be recommended.
-        target: the item that came next.
+        target: the item that came next; None where nobody knows.
     """
     trie = scope.trie
-    own = trie.leaf_of(torch.tensor([target], device=trie.device))
+    own = trie.leaf_of(
+        torch.tensor([] if target is None else [target], dtype=torch.long, device=trie.device)
+    )
     with torch.no_grad():
         seen = watched(policy, model, history, scope)
         paths = paths_to(torch.cat([seen.proposed, own[None]], dim=1), trie)
@@ -194,7 +196,7 @@ def _nodes_on(
     log_probs: Float[Tensor, "paths levels"],
     trie: Trie,
     *,
-    target_leaf: Int[Tensor, " 1"],
+    target_leaf: Int[Tensor, " targets"],
 ) -> list[SearchNode]:
     """Makes a node of each different prefix on the paths, by state, with the fate "unproposed"."""
     is_node = is_first_on_paths(paths)[0]
@@ -208,7 +210,7 @@ def _nodes_on(
         log_probs[is_node],
     )
     rows = sorted(zip(*(column.tolist() for column in columns), strict=True))
-    on_way = set(trie.prefixes(target_leaf)[0].tolist())
+    on_way = set(trie.prefixes(target_leaf).flatten().tolist())
     return [
         SearchNode(
             state=state,

@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from importlib import resources
+from threading import Lock
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -19,11 +21,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sidestep.bundle import requests
-from sidestep.runs.searches import AskedSearch
+from sidestep.runs.searches import AskedSearch, can_search
+from sidestep.search.specs import SPECS
 from sidestep.service.config import Limits, ServiceConfig
+from sidestep.service.explaining import explain
 from sidestep.service.messages import (
     Availability,
     CatalogItem,
+    ExplainRequest,
+    ExplainResponse,
     ItemsResponse,
     Problem,
     RankedItem,
@@ -31,6 +37,7 @@ from sidestep.service.messages import (
     RecommendResponse,
     Reload,
     Search,
+    Searches,
     ServiceState,
     UserAnswer,
 )
@@ -135,6 +142,7 @@ def make_app(config: ServiceConfig) -> FastAPI:
     )
     app.add_middleware(Watched, metrics=service.metrics, body_bytes=config.limits.body_bytes)
     _add_errors(app)
+    _add_page(app)
     _add_health(app, service)
     _add_answers(app, service)
     _add_admin(app, service)
@@ -148,7 +156,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def recommend(body: RecommendRequest, request: Request) -> RecommendResponse:
         """Lists of items for users, best item first."""
         shelf, scheduler = service.shelf, service.scheduler
-        questions = _questions(body, limits)
+        questions = _questions(body, shelf, limits)
         for question in questions:
             _checked(shelf.answering.check, question)
         most_ms = service.config.queueing.deadline_ms
@@ -162,6 +170,38 @@ def _add_answers(app: FastAPI, service: Service) -> None:
                 service.metrics.degraded.labels(way=answer.degraded).inc()
         _log(request, body, answers, logs_histories=service.config.logs_histories)
         return RecommendResponse(answers=[_on_the_wire(answer) for answer in answers])
+
+    @app.get("/v1/searches")
+    def searches() -> Searches:
+        """The searches that this bundle can be asked for by name."""
+        recommender = service.shelf.answering.snapshot.recommender
+        num_items = recommender.catalog.num_items
+        able = [
+            name
+            for name, spec in SPECS.items()
+            if can_search(name, recommender)
+            and spec.goes_by != "scorer"  # which only code of one's own can name
+            and not _is_too_wide(name, num_items, limits)
+        ]
+        is_tree = recommender.is_searched and recommender.catalog.space is None
+        return Searches(
+            own=recommender.manifest.search.name if recommender.is_searched else None,
+            lists=able,
+            trees=[name for name in able if is_tree and SPECS[name].grows is not None],
+        )
+
+    one_at_a_time = Lock()
+
+    @app.post("/v1/explain", responses=_BUSY)
+    def explain_search(body: ExplainRequest) -> ExplainResponse:
+        """The search tree of one request; one at a time, as it costs more than a list."""
+        [question] = _questions(body.as_recommendation, service.shelf, limits)
+        if not one_at_a_time.acquire(blocking=False):
+            raise QueueFullError("another search is being explained.", retry_after_s=1)
+        try:
+            return _checked(explain, service.shelf.answering, question)
+        finally:
+            one_at_a_time.release()
 
     @app.get("/v1/items/{item_id:path}", responses=_MISSING)
     def item(item_id: str) -> CatalogItem:
@@ -178,16 +218,35 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         query: Annotated[str, Query(min_length=1, max_length=200)],
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> ItemsResponse:
-        """Items whose title holds the words of the query, in the order of the catalog."""
+        """Items whose title holds the words of the query; their ID, where there are no titles."""
         catalog = service.shelf.answering.snapshot.recommender.catalog
         if catalog.texts is None:
-            raise HTTPException(422, "the catalog of this bundle has no texts.")
-        title = catalog.texts.collect().to_series(0).cast(pl.String).str.to_lowercase()
+            title = pl.Series(catalog.item_ids.to_pylist(), dtype=pl.String)
+        else:
+            title = catalog.texts.collect().to_series(0).cast(pl.String)
+        title = title.str.to_lowercase()
         is_found = title.is_not_null()
         for word in query.lower().split():
             is_found &= title.str.contains(word, literal=True).fill_null(False)
         found = is_found.arg_true().head(limit).to_numpy().astype(np.int64)
         return ItemsResponse(items=_catalog_items(service.shelf, found))
+
+
+def _add_page(app: FastAPI) -> None:
+    """The page for people; the description of the routes does not name its files."""
+    folder = resources.files("sidestep.service") / "page"
+
+    def add(path: str, name: str, kind: str) -> None:
+        content = (folder / name).read_bytes()
+
+        async def page(request: Request) -> Response:
+            return Response(content, media_type=kind, headers=_ONLY_OURS)
+
+        app.add_route(path, page, methods=["GET"])
+
+    add("/", "index.html", "text/html")
+    add("/page.css", "page.css", "text/css")
+    add("/page.js", "page.js", "text/javascript")
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -299,9 +358,16 @@ def _checked(function: Callable[..., T], *arguments: Any) -> T:
         raise HTTPException(422, str(error)) from error
 
 
-def _questions(body: RecommendRequest, limits: Limits) -> list[Question]:
+def _questions(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Question]:
     """One question per user; lists that are the same for all users stay one object."""
     _refuse_large(body, limits)
+    num_items = shelf.answering.snapshot.recommender.catalog.num_items
+    if body.search is not None and _is_too_wide(body.search.name, num_items, limits):
+        raise HTTPException(
+            422,
+            f"search: {body.search.name} asks for all {num_items:,} items, and this service takes "
+            f"exhaustive searches of {limits.exhaustive_items:,}.",
+        )
     search = None if body.search is None else _checked(_search, body.search)
     return [
         Question(
@@ -339,6 +405,11 @@ def _refuse_large(body: RecommendRequest, limits: Limits) -> None:
     for name, (size, most) in sizes.items():
         if size > most:
             raise HTTPException(422, f"{name}: {size:,} is more than this service takes, {most:,}.")
+
+
+def _is_too_wide(name: str, num_items: int, limits: Limits) -> bool:
+    """Whether a search looks at all prefixes of a catalog that is too large for that."""
+    return name.startswith("exhaustive") and num_items > limits.exhaustive_items
 
 
 def _search(search: Search) -> AskedSearch:
@@ -422,6 +493,12 @@ def _log(
         logged["histories"] = [user.history for user in body.users]
     request.state.logged = logged
 
+
+_ONLY_OURS = {
+    "Content-Security-Policy": "default-src 'self'; img-src data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers by which a browser loads nothing from elsewhere."""
 
 _BUSY: dict[int | str, dict[str, Any]] = {
     429: {"model": Problem, "description": "The queue is full; see Retry-After"},

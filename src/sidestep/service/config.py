@@ -25,6 +25,9 @@ class Limits(BaseModel):
     beams: int = Field(200, ge=1)
     """Prefixes that a search keeps per level, and candidates per prefix of a wider search."""
 
+    exhaustive_items: int = Field(50_000, ge=0)
+    """Items of a catalog that exhaustive searches may be asked for."""
+
     body_bytes: int = Field(4_000_000, ge=1000)
     """Bytes of the body of a request."""
 

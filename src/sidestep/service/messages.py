@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -120,6 +120,72 @@ class RecommendResponse(_Message):
     """One answer per user, in their order."""
 
     answers: list[UserAnswer]
+
+
+class ExplainRequest(_Message):
+    """A user whose search is to be explained; the fields are those of `RecommendRequest`."""
+
+    user: User
+    k: StrictInt = Field(10, ge=1)
+    exclude_seen: StrictBool = False
+    only: list[ItemId] | None = None
+    where: dict[str, StrictStr | list[StrictStr]] | None = None
+    search: Search | None = None
+    """Null explains a beam of ten."""
+
+    @property
+    def as_recommendation(self) -> RecommendRequest:
+        """The request for the list of the same search."""
+        return RecommendRequest(users=[self.user], **self.model_dump(exclude={"user"}))
+
+
+class Searches(_Message):
+    """The searches that the bundle has all parts for."""
+
+    own: str | None
+    """The search that the bundle recommends by; null where it searches nothing."""
+
+    lists: list[str]
+    """Names that `search` of a request may have."""
+
+    trees: list[str]
+    """Names of searches that can be explained."""
+
+
+class TreeNode(_Message):
+    """A prefix of codes that a search looked at."""
+
+    node: int
+    parent: int | None
+    """The node one code shorter; null for the root."""
+
+    code: int | None
+    depth: int
+    score: float
+    """The score by which the search ranks the prefixes of one depth."""
+
+    log_prob: float
+    rank: int | None
+    """The place among the prefixes of this depth that the search looked at, from 1."""
+
+    fate: Literal["expanded", "kept", "pruned", "unproposed"]
+    num_items: int
+    """Items of the catalog below the prefix."""
+
+    words: list[str]
+    """Titles of the most popular items below."""
+
+
+class ExplainResponse(_Message):
+    """The search tree of one user: the best leaves, the ways to them, what was dropped there."""
+
+    search: str
+    score_kind: str
+    num_levels: int
+    num_proposed: int
+    """Prefixes that the search looked at, of which `nodes` holds the most telling ones."""
+
+    nodes: list[TreeNode]
 
 
 class CatalogItem(_Message):

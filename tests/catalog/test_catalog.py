@@ -343,6 +343,16 @@ def test_items_are_called_by_their_title_whatever_column_comes_first():
     assert untitled.titles_of(np.array([4, 0])) == ["e", "a"]
 
 
+def test_titles_are_read_once(tmp_path):
+    """Lists need them at every request: the file is not asked again."""
+    texts = pl.DataFrame({"title": ["A", "B", "C", "D", "E"], "other": ["long"] * 5})
+    small(texts=texts).save(tmp_path / "catalog")
+    catalog = Catalog.load(tmp_path / "catalog")
+    assert catalog.titles_of(np.array([1])) == ["B"]
+    (tmp_path / "catalog" / "texts.parquet").unlink()
+    assert catalog.titles_of(np.array([4, 0])) == ["E", "A"]
+
+
 def test_a_catalog_is_mapped_without_being_read_unless_that_is_asked_for(tmp_path):
     path = tmp_path / "catalog"
     small().save(path)

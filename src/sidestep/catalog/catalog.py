@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sidestep.catalog.flat import check_content, first_out_of_range, is_permutation
 from sidestep.catalog.item_ids import ItemIds, as_strings
+from sidestep.catalog.latest import LatestAnswers
 from sidestep.catalog.manifest import (
     FORMAT,
     MANIFEST,
@@ -43,6 +44,7 @@ from sidestep.padding import NO_ITEM
 
 _CONTENTS = (MANIFEST, "*.npy", "*.arrow", "*.parquet", *COMPANIONS)
 _TITLE_COLUMNS = ("title", "name", "terms")
+_NO_TEXTS = "this catalog has no item texts; build it with `texts`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -72,6 +74,9 @@ class Catalog:
     parent_version: str | None = None
     is_retired: Bool[np.ndarray, " items"] | None = None
     companions: tuple[Path, ...] = field(default=(), repr=False)
+    _titles: LatestAnswers[pl.Series] = field(
+        default_factory=lambda: LatestAnswers(1), init=False, repr=False
+    )
 
     @staticmethod
     def build(
@@ -307,7 +312,7 @@ class Catalog:
             ValueError: the catalog was built without texts.
         """
         if self.texts is None:
-            raise ValueError("this catalog has no item texts; build it with `texts`.")
+            raise ValueError(_NO_TEXTS)
         rows = pl.LazyFrame({"_row": indices}, schema={"_row": pl.UInt32})
         indexed = self.texts.with_row_index("_row")
         return (
@@ -322,10 +327,22 @@ class Catalog:
         Raises:
             ValueError: the catalog was built without texts.
         """
-        texts = self.texts_of(indices)
-        named = [name for name in _TITLE_COLUMNS if name in texts.columns]
-        column: pl.Series = texts[(named or texts.columns)[0]]
-        return [text or item for text, item in zip(column, self.ids_of(indices), strict=True)]
+        found = self.titles.gather(indices)
+        return [text or item for text, item in zip(found, self.ids_of(indices), strict=True)]
+
+    @property
+    def titles(self) -> pl.Series:
+        """The column of titles, see `titles_of`; null where an item has none.
+
+        It is read once: lists need titles at every request.
+
+        Raises:
+            ValueError: the catalog was built without texts.
+        """
+        texts = self.texts
+        if texts is None:
+            raise ValueError(_NO_TEXTS)
+        return self._titles.get("titles", lambda: _titles(texts))
 
     @staticmethod
     def check_place(path: Path) -> None:
@@ -459,6 +476,13 @@ class Catalog:
         if self.is_retired is not None:
             arrays["is_retired"] = self.is_retired
         return arrays
+
+
+def _titles(texts: pl.LazyFrame) -> pl.Series:
+    """The column by which items are called: the first one of `_TITLE_COLUMNS`, else the first."""
+    names = texts.collect_schema().names()
+    named = [name for name in _TITLE_COLUMNS if name in names]
+    return texts.select((named or names)[0]).collect().to_series()
 
 
 def _extended(values: np.ndarray | None, num_new: int) -> np.ndarray | None:

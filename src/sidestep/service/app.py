@@ -223,7 +223,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         if catalog.texts is None:
             title = pl.Series(catalog.item_ids.to_pylist(), dtype=pl.String)
         else:
-            title = catalog.texts.collect().to_series(0).cast(pl.String)
+            title = catalog.titles.cast(pl.String)
         title = title.str.to_lowercase()
         is_found = title.is_not_null()
         for word in query.lower().split():

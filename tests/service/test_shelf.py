@@ -207,3 +207,39 @@ def test_a_file_that_is_no_state_is_refused(tmp_path, shops):
     with pytest.raises(ValueError, match="is no state of a service; name another file"):
         SharedState(file).start(shops / "shop")
     assert file.read_text() == '{"name": "something else"}'
+
+
+def test_a_bundle_that_was_replaced_in_its_place_is_loaded_and_has_no_way_back(shops, tmp_path):
+    shutil.copytree(shops / "shop", tmp_path / "shop")
+    state = SharedState(tmp_path / "state.json")
+    state.start(tmp_path / "shop")
+    shelf = Shelf(tmp_path / "shop", state, device="cpu", max_batch=8)
+    shutil.rmtree(tmp_path / "shop")
+    shutil.copytree(shops / "other", tmp_path / "shop")
+    shelf.reload()
+    [expected] = load(shops / "other", device="cpu").recommend([["id-1"]], 5)
+    assert items(shelf, question("id-1")) == [expected.item_ids]
+    with pytest.raises(RefusedBundleError, match="shop was replaced in its place"):
+        shelf.roll_back()
+
+
+def test_reloads_of_two_processes_end_in_one_bundle(shops, state, shelf):
+    """Both counted the same reload: the later one must win everywhere."""
+    shelf.start_watching()
+    shelf.reload("other")
+    state.change(lambda now: now.model_copy(update={"bundle": shops / "shop"}))
+    [expected] = load(shops / "shop", device="cpu").recommend([["id-1"]], 5)
+    for _ in range(1000):
+        if items(shelf, question("id-1")) == [expected.item_ids]:
+            break
+        time.sleep(0.02)
+    assert items(shelf, question("id-1")) == [expected.item_ids]
+    shelf.close()
+
+
+def test_who_cleans_the_disk_does_not_stop_the_service(shelf, tmp_path):
+    shelf.make_unavailable(["id-3"])
+    (tmp_path / "state.json").unlink()
+    assert "id-3" not in items(shelf, question("id-1", k=12))[0]
+    shelf.make_unavailable(["id-4"])
+    assert not {"id-3", "id-4"} & {*items(shelf, question("id-1", k=12))[0]}

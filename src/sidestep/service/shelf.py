@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 
@@ -87,8 +87,9 @@ class Shelf:
         self._max_batch = max_batch
         self._reloading, self._swapping = Lock(), Lock()
         self._mark = state.mark()
-        self._shelved = self._loaded(state.read())
-        self._before: _Shelved | None = None
+        found = state.read()
+        new = self._loaded(found.bundle, found.unavailable)
+        self._shelved = replace(new, generation=found.generation)
         self._closed = Event()
         self._watcher = Thread(target=self._watch, name="sidestep-watcher", daemon=True)
 
@@ -169,53 +170,44 @@ class Shelf:
             ValueError: the name leads elsewhere.
         """
         with self._reloading:
-            old, state = self._shelved, self._state.read()
-            path = old.path if name is None else self._beside(name)
-            return self._take(path, previous=old.path, before=old, generation=state.generation + 1)
+            old = self._shelved.path
+            return self._take(old if name is None else self._beside(name), previous=old)
 
     def roll_back(self) -> State:
         """Goes back to the bundle of before the last reload.
 
         Raises:
             FileNotFoundError: the bundle is gone.
-            RefusedBundleError: there was no reload, or the bundle cannot be loaded any more.
+            RefusedBundleError: there was no reload, the bundle was replaced in its place, or it
+                cannot be loaded any more.
         """
         with self._reloading:
-            state, before = self._state.read(), self._before
+            state = self._state.read()
             if state.previous is None:
                 raise RefusedBundleError("no reload has happened, so there is no way back.")
-            if before is None and state.previous == state.bundle:
+            if state.previous == state.bundle:
                 raise RefusedBundleError(
-                    f"{state.bundle} was replaced in its place, and its old files are gone."
+                    f"{state.bundle.name} was replaced in its place, and its old files are gone; "
+                    "next time, write the new bundle into a folder of its own."
                 )
-            return self._take(state.previous, known=before, generation=state.generation + 1)
+            return self._take(state.previous, previous=None)
 
-    def _take(
-        self,
-        path: Path,
-        *,
-        generation: int,
-        previous: Path | None = None,
-        before: _Shelved | None = None,
-        known: _Shelved | None = None,
-    ) -> State:
+    def _take(self, path: Path, *, previous: Path | None) -> State:
         """Lets a bundle answer from now on, here and, by the state, in other processes.
 
         Args:
             path: of the bundle.
-            generation: of the state.
             previous: the bundle to which a later call may go back.
-            before: the same in memory.
-            known: the bundle in memory; None loads it.
         """
-        taken = {"bundle": path, "previous": previous, "generation": generation}
-        if known is not None:
-            new = _shelved(path, generation, known.whole, self._shelved.unavailable)
-        else:
-            new = self._loaded(self._state.read().model_copy(update=taken))
-        changed = self._state.change(lambda state: state.model_copy(update=taken))
-        self._swap(new)
-        self._before = before
+        new = self._loaded(path, self._state.read().unavailable)
+
+        def taken(state: State) -> State:
+            later = state.generation + 1
+            changes = {"bundle": path, "previous": previous, "generation": later}
+            return state.model_copy(update=changes)
+
+        changed = self._state.change(taken)
+        self._swap(replace(new, generation=changed.generation))
         return changed
 
     def _swap(self, new: _Shelved) -> None:
@@ -232,17 +224,18 @@ class Shelf:
 
     def _watch(self) -> None:
         """Follows reloads of other processes; a bundle that fails here leaves the old one."""
-        failed = -1
+        failed: State | None = None
         while not self._closed.wait(_WATCH_EVERY_S):
             try:
                 with self._reloading:
-                    state = self._state.read()
-                    if state.generation in (self.generation, failed):
+                    state, now = self._state.read(), self._shelved
+                    # Two processes may have reloaded at the same time: the number is not enough.
+                    is_known = (state.bundle, state.generation) == (now.path, now.generation)
+                    if is_known or state == failed:
                         continue
-                    failed = state.generation
-                    old, new = self._shelved, self._loaded(state)
-                    self._swap(new)
-                    self._before = old if state.previous == old.path else None
+                    failed = state
+                    new = self._loaded(state.bundle, state.unavailable)
+                    self._swap(replace(new, generation=state.generation))
             except Exception:  # this thread must live as long as the process
                 _LOG.exception("the bundle of another process could not be taken over")
 
@@ -258,13 +251,11 @@ class Shelf:
             raise FileNotFoundError(f"there is no folder {name!r} beside the bundle.")
         return path
 
-    def _loaded(self, state: State) -> _Shelved:
-        """The bundle of a state, after it has answered its canaries."""
+    def _loaded(self, path: Path, unavailable: frozenset[str]) -> _Shelved:
+        """A bundle, after it has answered its canaries."""
         try:
-            recommender = load(state.bundle, device=self._device)
-            new = _shelved(
-                state.bundle, state.generation, Snapshot.of(recommender), state.unavailable
-            )
+            whole = Snapshot.of(load(path, device=self._device))
+            new = _shelved(path, 0, whole, unavailable)
             self._ask_canaries(new)
         except (ValueError, ImportError) as error:
             raise RefusedBundleError(str(error)) from error

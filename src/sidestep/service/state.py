@@ -39,37 +39,56 @@ class SharedState:
         """Names the file, which need not be there."""
         self._file = file
         self._lock = FileLock(file.with_name(f"{file.name}.lock"))
+        self._known: State | None = None
+        """The state as this process last saw it: whoever cleans a disk may delete the file."""
 
     def start(self, bundle: Path) -> State:
         """The state of a service that starts with a bundle.
 
         Items that were unavailable when an earlier service ended stay so.
-        """
-
-        def started(state: State | None) -> State:
-            unavailable = frozenset[str]() if state is None else state.unavailable
-            return State(bundle=bundle, unavailable=unavailable)
-
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        return self._changed(started)
-
-    def change(self, changed: Callable[[State], State]) -> State:
-        """Changes the state, while no other process does."""
-
-        def known(state: State | None) -> State:
-            if state is None:
-                raise FileNotFoundError(f"{self._file}: is gone; start the service again.")
-            return changed(state)
-
-        return self._changed(known)
-
-    def read(self) -> State:
-        """The state.
 
         Raises:
-            FileNotFoundError: the file is gone.
             ValueError: the file is no state of a service.
         """
+        with self._lock:
+            earlier = self._found()
+            unavailable = frozenset[str]() if earlier is None else earlier.unavailable
+            return self._write(State(bundle=bundle, unavailable=unavailable))
+
+    def change(self, changed: Callable[[State], State]) -> State:
+        """Changes the state, while no other process does.
+
+        Raises:
+            FileNotFoundError: the file is gone, and this process has not seen it.
+            ValueError: the file is no state of a service.
+        """
+        with self._lock:
+            return self._write(changed(self.read()))
+
+    def read(self) -> State:
+        """The state; the one that was last seen, if the file is gone.
+
+        Raises:
+            FileNotFoundError: the file is gone, and this process has not seen it.
+            ValueError: the file is no state of a service.
+        """
+        self._known = self._found() or self._known
+        if self._known is None:
+            raise FileNotFoundError(f"{self._file}: is gone; start the service again.")
+        return self._known
+
+    def mark(self) -> tuple[int, int, int] | None:
+        """A value that changes with the file: its inode, its time, its size; None if it is gone."""
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _found(self) -> State | None:
+        """The state of the file; None where there is no file."""
+        if not self._file.exists():
+            return None
         try:
             return State.model_validate(read_json(self._file))
         except ValidationError as error:
@@ -78,18 +97,8 @@ class SharedState:
                 "delete this one."
             ) from error
 
-    def mark(self) -> tuple[int, int, int]:
-        """A value that changes with the file: its inode, its time and its size.
-
-        Raises:
-            FileNotFoundError: the file is gone.
-        """
-        found = self._file.stat()
-        return found.st_ino, found.st_mtime_ns, found.st_size
-
-    def _changed(self, changed: Callable[[State | None], State]) -> State:
-        with self._lock:
-            state = changed(self.read() if self._file.exists() else None)
-            content: dict[str, Any] = state.model_dump(mode="json")
-            write_json(self._file, {**content, "unavailable": sorted(state.unavailable)})
+    def _write(self, state: State) -> State:
+        content: dict[str, Any] = state.model_dump(mode="json")
+        write_json(self._file, {**content, "unavailable": sorted(state.unavailable)})
+        self._known = state
         return state

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import torch
 
 from sidestep.data.windows import Windows, window_batch
-from sidestep.model.config import LaresConfig
+from sidestep.model.config import DiffuReasonConfig, LaresConfig
+from sidestep.model.diffureason import DiffuReason
 from sidestep.model.lares import Lares
 from sidestep.training.chain_rewards import ChainRewardObjective
 from sidestep.training.objective_config import GroupRewardConfig
@@ -20,10 +22,21 @@ USERS, POSITIONS = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 2, 0, 1])
 ITEMS = torch.tensor([2, 1, 3, 1])
 
 
-def objective(**config) -> ChainRewardObjective:
+def a_lares() -> Lares:
+    return Lares(LaresConfig(dim=8, num_layers=1, max_items=2, mean_depth=2, dropout=0.5), 5)
+
+
+def a_diffureason() -> DiffuReason:
+    shape = {"dim": 8, "num_layers": 1, "max_items": 2, "temperature": None, "num_refinements": 2}
+    return DiffuReason(DiffuReasonConfig(**shape), 5)
+
+
+NETWORKS = [a_lares, a_diffureason]
+
+
+def objective(make=a_lares, **config) -> ChainRewardObjective:
     torch.manual_seed(0)
-    shape = LaresConfig(dim=8, num_layers=1, max_items=2, mean_depth=2, dropout=0.5)
-    network = Lares(shape, 5).requires_grad_(requires_grad=False)
+    network = make().requires_grad_(requires_grad=False)
     for weights in network.parameters():
         if weights.ndim > 1:
             torch.nn.init.normal_(weights, std=0.6)
@@ -37,14 +50,28 @@ class TestChainRewards(ObjectiveContract):
         return objective()
 
 
+class TestRefinementRewards(ObjectiveContract):
+    batch = BATCH
+
+    def make(self):
+        return objective(a_diffureason)
+
+
+def chains_that_chance_decides(network, inputs):
+    """The chains of the next draw, at all positions."""
+    if isinstance(network, Lares):
+        depth, first = network.draw_depth(), network.draw_first(inputs)
+        return network.recur(inputs, depth=depth, first=first)
+    return network.refine(network.think(inputs), torch.randn_like(inputs))
+
+
 def by_hand(made, num_chains):
     """Rewards, and log-probabilities at every step, of the chains that the next seed draws."""
     network, rewards, log_probs = made.network, [], []
     read = BATCH.before(torch.arange(2), BATCH.lengths - 1)
     inputs = network.inputs(read)
     for _ in range(num_chains):
-        depth, first = network.draw_depth(), network.draw_first(inputs)
-        chains = network.recur(inputs, depth=depth, first=first)[USERS, POSITIONS]
+        chains = chains_that_chance_decides(network, inputs)[USERS, POSITIONS]
         scores = chains @ network.item_embedding.weight.T
         logs = scores.log_softmax(dim=-1)[torch.arange(4), :, ITEMS]
         places = [
@@ -56,8 +83,9 @@ def by_hand(made, num_chains):
     return torch.tensor(rewards).T, log_probs
 
 
-def test_the_gradient_is_that_of_log_likelihoods_weighed_by_advantages():
-    made = objective(group_size=3, kl_weight=None)
+@pytest.mark.parametrize("make", NETWORKS)
+def test_the_gradient_is_that_of_log_likelihoods_weighed_by_advantages(make):
+    made = objective(make, group_size=3, kl_weight=None)
     torch.manual_seed(5)
     rewards, log_probs = by_hand(made.eval(), 3)
     std = rewards.std(dim=1, keepdim=True, unbiased=False)
@@ -80,13 +108,14 @@ def test_the_gradient_is_that_of_log_likelihoods_weighed_by_advantages():
     )
 
 
-def test_the_network_of_before_holds_it_back():
-    made = objective(group_size=2, kl_weight=0.7)
+@pytest.mark.parametrize("make", NETWORKS)
+def test_the_network_of_before_holds_it_back(make):
+    made = objective(make, group_size=2, kl_weight=0.7)
     torch.manual_seed(5)
     assert made(BATCH).parts["kl"] == 0  # nothing has moved
     with torch.no_grad():
         made.network.item_embedding.weight.mul_(1.5)
-    before = objective(group_size=2).eval()
+    before = objective(make, group_size=2).eval()
     torch.manual_seed(5)
     _, old = by_hand(before, 2)
     torch.manual_seed(5)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from sidestep.data.windows import Windows, window_batch
-from sidestep.model.config import LaresConfig, ReaRecConfig
+from sidestep.model.config import DiffuReasonConfig, LaresConfig, ReaRecConfig
+from sidestep.model.diffureason import DiffuReason
 from sidestep.model.lares import Lares
 from sidestep.model.rearec import ReaRec
 from sidestep.training import latent_reasoning
@@ -13,8 +14,13 @@ from sidestep.training.latent_reasoning import (
     AlignedDepthObjective,
     EnsembleReasoningObjective,
     ProgressiveReasoningObjective,
+    RefinementObjective,
 )
-from sidestep.training.objective_config import AlignedDepthConfig, ReasoningConfig
+from sidestep.training.objective_config import (
+    AlignedDepthConfig,
+    ReasoningConfig,
+    RefinementConfig,
+)
 
 from .objective_contract import ObjectiveContract
 
@@ -59,6 +65,14 @@ def aligned(model=(), **config) -> AlignedDepthObjective:
     return made
 
 
+def refinement(**config) -> RefinementObjective:
+    torch.manual_seed(0)
+    shape = DiffuReasonConfig(**SHAPE, temperature=None, num_noise_levels=6, num_refinements=2)
+    network = DiffuReason(shape, 5)
+    tell_apart(network)
+    return RefinementObjective(network, RefinementConfig(**config))
+
+
 class TestEnsemble(ObjectiveContract):
     batch = BATCH
 
@@ -78,6 +92,13 @@ class TestAlignedDepth(ObjectiveContract):
 
     def make(self):
         return aligned()
+
+
+class TestRefinement(ObjectiveContract):
+    batch = BATCH
+
+    def make(self):
+        return refinement()
 
 
 def chains_of(objective):
@@ -199,3 +220,47 @@ def test_alignment_needs_the_windows():
     made._same_targets = None
     with pytest.raises(ValueError, match="call prepare"):
         made(BATCH)
+
+
+def test_a_refined_vector_learns_the_next_item_and_the_denoiser_its_vector():
+    made = refinement(denoising_weight=0.3).train()
+    network = made.network
+    histories = replace(BATCH.histories.without_last(), lengths=BATCH.lengths - 1)
+    torch.manual_seed(3)
+    thoughts = network.think(network.inputs(histories))
+    chains = network.refine(thoughts, torch.randn_like(thoughts))
+    rows, items = ([0, 0, 1, 1], [1, 2, 0, 1]), torch.tensor([2, 1, 3, 1])
+    item = loss_of(made, chains[rows][:, -1], items)
+    vectors = network.item_embedding.weight[items].detach()
+    clean = 8**0.5 * vectors / vectors.norm(dim=1, keepdim=True)
+    levels = torch.randint(1, 7, (4,))
+    noise = torch.randn(4, 8)
+    error = 0.0
+    for row, (level, thought) in enumerate(zip(levels, thoughts[rows], strict=True)):
+        share = network.signal_shares[level]
+        noisy = share.sqrt() * clean[row] + (1 - share).sqrt() * noise[row]
+        error = error + (network.denoiser(noisy, level, thought) - clean[row]).square().sum() / 32
+    torch.manual_seed(3)
+    loss = made(BATCH)
+    torch.testing.assert_close(loss.parts["item"], item.detach())
+    torch.testing.assert_close(loss.parts["denoising"], error.detach())
+    torch.testing.assert_close(loss.loss, item + 0.3 * error)
+
+
+def test_the_error_of_the_denoiser_moves_no_vector_that_is_only_a_target():
+    gradients = []
+    for weight in (0.0, 1.0):
+        made = refinement(denoising_weight=weight).train()
+        torch.manual_seed(3)
+        made(BATCH).loss.backward()
+        gradients.append(made.network.item_embedding.weight.grad)
+    is_moved = (gradients[1] - gradients[0]).abs().amax(dim=1) > 1e-4
+    # Items 0, 2 and 3 are read; item 1 is only a target.
+    assert is_moved.tolist() == [True, False, True, True, False]
+
+
+def test_without_training_the_loss_is_that_of_the_lists():
+    made = refinement().eval()
+    chains, items = chains_of(made)
+    expected = loss_of(made, chains[:, -1], items).detach()
+    torch.testing.assert_close(made(BATCH).parts["item"], expected)

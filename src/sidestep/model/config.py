@@ -509,7 +509,19 @@ class Bert4RecConfig(_FeedForwardConfig):
     """On embeddings, attention weights and the output of every sublayer, while training."""
 
 
-class ReaRecConfig(_FeedForwardConfig):
+class ThinkingConfig(_FeedForwardConfig):
+    """Shape of a network over item IDs that feeds its last state back."""
+
+    num_steps: int = Field(2, ge=1)
+    """K, steps of thinking after each history. ReaRec's authors take 2 for most data sets."""
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        return super().num_layer_weights + self.num_steps * self.dim
+
+
+class ReaRecConfig(ThinkingConfig):
     """Shape of ReaRec."""
 
     reasoning: Literal["progressive", "ensemble"] = "progressive"
@@ -517,13 +529,34 @@ class ReaRecConfig(_FeedForwardConfig):
     chain, and each step learns a sharper distribution than the step before. `ensemble` (ERL): the
     mean of all states, which learn to differ."""
 
-    num_steps: int = Field(2, ge=1)
-    """K, steps of reasoning after each history. The authors take 2 for most data sets."""
+
+class DiffuReasonConfig(ThinkingConfig):
+    """Shape of DiffuReason. The numbers are ours: of the paper we could read the abstract alone."""
+
+    temperature: float | None = Field(0.07, gt=0)
+    """See `TiedItemConfig.temperature`. The denoiser learns the direction of an item's vector, and
+    the cosine reads nothing else."""
+
+    num_noise_levels: int = Field(50, ge=1)
+    """T. Training adds noise of the levels 1 to T; level T is noise alone."""
+
+    num_refinements: int = Field(5, ge=1)
+    """Steps of denoising from level T down to 0, for lists and in training; at most T."""
+
+    @model_validator(mode="after")
+    def _has_levels_enough(self) -> "DiffuReasonConfig":
+        if self.num_refinements > self.num_noise_levels:
+            raise ValueError(
+                f"num_refinements {self.num_refinements} must be at most num_noise_levels "
+                f"{self.num_noise_levels}: each refinement goes down by a level or more."
+            )
+        return self
 
     @property
     def num_layer_weights(self) -> int:
         """See `TiedItemConfig.num_layer_weights`."""
-        return super().num_layer_weights + self.num_steps * self.dim
+        of_denoiser = self.hidden_ffn_dim * (3 * self.dim + self.num_noise_levels)
+        return super().num_layer_weights + of_denoiser
 
 
 class LaresConfig(_FeedForwardConfig):

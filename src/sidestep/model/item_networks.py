@@ -2,6 +2,7 @@
 
 from sidestep.model.bert4rec import Bert4Rec
 from sidestep.model.caser import Caser
+from sidestep.model.diffureason import DiffuReason
 from sidestep.model.gru4rec import Gru4Rec
 from sidestep.model.hstu import Hstu
 from sidestep.model.item_network import ItemNetwork
@@ -18,6 +19,7 @@ ITEM_NETWORKS: dict[str, type[ItemNetwork]] = {
     "bert4rec": Bert4Rec,
     "rearec": ReaRec,
     "lares": Lares,
+    "diffureason": DiffuReason,
     "rpg": Rpg,
 }
 """The classes by the names of their kinds. A class of a user's own has none of these names, even if

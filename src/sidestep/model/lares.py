@@ -1,6 +1,7 @@
 """LARES: a network over item IDs of recurrent depth, which refines its states again and again."""
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -9,9 +10,8 @@ from torch import Tensor, nn
 
 from sidestep.model.config import LaresConfig
 from sidestep.model.flops import CausalFlops, matrix_flops
-from sidestep.model.latent_reasoning import LatentReasoningNetwork
+from sidestep.model.latent_reasoning import ChainDraw, DrawnChainNetwork
 from sidestep.model.layers import pre_norm_layers
-from sidestep.step import HistoryBatch
 
 _DEPTH_SPREAD = 0.5
 """Standard deviation of the logarithm of the rate from which depths are drawn."""
@@ -20,7 +20,7 @@ _NOISE_BOUND = 3.0
 """Standard deviations at which the noise is cut off."""
 
 
-class Lares(LatentReasoningNetwork):
+class Lares(DrawnChainNetwork):
     """A pre-block reads a history once, then one core-block is applied T times to all positions.
 
         H = A(E + P),   T_0 = ω z,   T_i = C(LN(f(T_(i-1), H)))
@@ -54,17 +54,20 @@ class Lares(LatentReasoningNetwork):
         rate = (math.log(mean) - _DEPTH_SPREAD**2 / 2 + _DEPTH_SPREAD * torch.randn(())).exp()
         return min(1 + int(torch.poisson(rate)), 3 * mean)
 
-    def reason(
-        self, vectors: Float[Tensor, "users positions dim"], histories: HistoryBatch
-    ) -> Float[Tensor, "users positions steps dim"]:
-        """See `LatentReasoningNetwork.reason`.
+    def draw_chain(self, vectors: Float[Tensor, "users positions dim"]) -> ChainDraw:
+        """See `DrawnChainNetwork.draw_chain`; the depth and the first states are drawn."""
+        return ChainDraw(depth=self.draw_depth(), first=self.draw_first(vectors))
 
-        In `train` mode the depth and the first states are drawn.
-        """
-        del histories
-        if self.training:
-            return self.recur(vectors, depth=self.draw_depth(), first=self.draw_first(vectors))
-        return self.recur(vectors, depth=self.config.answer_depth)
+    @property
+    def answer_draw(self) -> ChainDraw:
+        """See `DrawnChainNetwork.answer_draw`."""
+        return ChainDraw(depth=self.config.answer_depth, first=None)
+
+    def drawn_chains(
+        self, vectors: Float[Tensor, "users positions dim"], draws: Sequence[ChainDraw]
+    ) -> list[Float[Tensor, "users positions _ dim"]]:
+        """See `DrawnChainNetwork.drawn_chains`."""
+        return [self.recur(vectors, depth=draw.depth, first=draw.first) for draw in draws]
 
     def draw_first(
         self, vectors: Float[Tensor, "users positions dim"]

@@ -1,6 +1,6 @@
 """Reinforcement learning of chains of latent reasoning, by the lists that they end in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.data.windows import WindowBatch
-from sidestep.model.lares import Lares
+from sidestep.model.latent_reasoning import ChainDraw, DrawnChainNetwork
 from sidestep.objectives.advantages import group_advantages
 from sidestep.objectives.policy import clipped_terms, k3_kl
 from sidestep.objectives.rewards import list_rewards
@@ -39,7 +39,7 @@ class ChainRewardObjective(DrawingObjective):
     the divergence is 0 at first; the population's standard deviation in the advantages.
     """
 
-    def __init__(self, network: Lares, config: GroupRewardConfig) -> None:
+    def __init__(self, network: DrawnChainNetwork, config: GroupRewardConfig) -> None:
         """Takes the trained network, which is moved."""
         super().__init__()
         self.network = network.requires_grad_()  # what is loaded from a bundle is frozen
@@ -63,17 +63,13 @@ class ChainRewardObjective(DrawingObjective):
         histories, targets_at = targets_of(batch)
         inputs = network.inputs(histories)
         asked = targets_at(inputs)
-        rewards, log_probs, divergences = [], [], []
-        for _ in range(config.group_size):
-            depth, first = network.draw_depth(), network.draw_first(inputs)
-            logs, scores = _log_probs(network, targets_at, inputs, depth, first)
+        draws = [network.draw_chain(inputs) for _ in range(config.group_size)]
+        rewards, log_probs = [], []
+        for logs, scores in _log_probs(network, targets_at, inputs, draws):
             log_probs.append(logs)
             rewards.append(
                 list_rewards(scores, asked.items, measure=config.reward, cutoff=config.cutoff)
             )
-            if config.kl_weight is not None:
-                old = self._old_log_probs(histories, targets_at, depth, first)
-                divergences.append(k3_kl(logs, old).mean(dim=1))
         of_chains = torch.stack(rewards, dim=1)
         advantages = group_advantages(of_chains, torch.ones_like(of_chains, dtype=torch.bool))
         gains = [
@@ -89,7 +85,11 @@ class ChainRewardObjective(DrawingObjective):
             "log_prob": torch.stack([logs[:, -1] for logs in log_probs]).detach().mean(),
         }
         if config.kl_weight is not None:
-            divergence = torch.stack(divergences, dim=1).mean(dim=1)
+            before = self._old_log_probs(histories, targets_at, draws)
+            divergence = torch.stack(
+                [k3_kl(new, old).mean(dim=1) for new, old in zip(log_probs, before, strict=True)],
+                dim=1,
+            ).mean(dim=1)
             losses = losses + config.kl_weight * divergence
             parts["kl"] = divergence.detach().mean()
         loss = mean_over_targets(losses, asked.weights)
@@ -97,30 +97,29 @@ class ChainRewardObjective(DrawingObjective):
 
     @torch.no_grad()
     def _old_log_probs(
-        self,
-        histories: HistoryBatch,
-        targets_at: TargetsAt,
-        depth: int,
-        first: Float[Tensor, "users positions dim"],
-    ) -> Float[Tensor, "targets depth"]:
-        """Log-probabilities under the network of before."""
+        self, histories: HistoryBatch, targets_at: TargetsAt, draws: Sequence[ChainDraw]
+    ) -> list[Float[Tensor, "targets _"]]:
+        """Log-probabilities of each draw under the network of before."""
         reference = self.copies["reference"].module
-        assert isinstance(reference, Lares)
-        logs, _ = _log_probs(reference, targets_at, reference.inputs(histories), depth, first)
-        return logs
+        assert isinstance(reference, DrawnChainNetwork)
+        found = _log_probs(reference, targets_at, reference.inputs(histories), draws)
+        return [logs for logs, _ in found]
 
 
 def _log_probs(
-    network: Lares,
+    network: DrawnChainNetwork,
     targets_at: TargetsAt,
     inputs: Float[Tensor, "users positions dim"],
-    depth: int,
-    first: Float[Tensor, "users positions dim"],
-) -> tuple[Float[Tensor, "targets depth"], Float[Tensor, "targets items"]]:
-    """Log-probabilities of the targets at every step of a chain, and all scores at the last."""
-    scores, logs = inputs.new_empty(0, 0), []
-    for states in network.recur(inputs, depth=depth, first=first).unbind(dim=2):
-        targets = targets_at(states)
-        scores = network.scores(targets.states, targets.histories).float()
-        logs.append(-functional.cross_entropy(scores, targets.items, reduction="none"))
-    return torch.stack(logs, dim=1), scores.detach()
+    draws: Sequence[ChainDraw],
+) -> Iterator[tuple[Float[Tensor, "targets _"], Float[Tensor, "targets items"]]]:
+    """Log-probabilities of the targets at every step of each draw's chain, [targets, depth].
+
+    Beside them stand all scores at the last step.
+    """
+    for chains in network.drawn_chains(inputs, draws):
+        scores, logs = inputs.new_empty(0, 0), []
+        for states in chains.unbind(dim=2):
+            targets = targets_at(states)
+            scores = network.scores(targets.states, targets.histories).float()
+            logs.append(-functional.cross_entropy(scores, targets.items, reduction="none"))
+        yield torch.stack(logs, dim=1), scores.detach()

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sidestep.data.windows import WindowBatch, Windows
+from sidestep.model.diffureason import DiffuReason
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.lares import Lares
 from sidestep.model.rearec import ReaRec
@@ -18,7 +19,11 @@ from sidestep.step import HistoryBatch
 from sidestep.training.item_loss import ItemTargets, next_item_loss
 from sidestep.training.next_item import NextItemObjective, targets_of
 from sidestep.training.objective import Loss
-from sidestep.training.objective_config import AlignedDepthConfig, ReasoningConfig
+from sidestep.training.objective_config import (
+    AlignedDepthConfig,
+    ReasoningConfig,
+    RefinementConfig,
+)
 from sidestep.training.same_targets import SameTargets
 
 
@@ -251,6 +256,43 @@ class AlignedDepthObjective(NextItemObjective):
         scores = ours @ theirs.T / self.config.alignment_temperature
         both = in_batch_info_nce(scores, items) + in_batch_info_nce(scores.T, items)
         return both.mean() / 2
+
+
+class RefinementObjective(NextItemObjective):
+    """The loss of the next item at the refined vector, and the error of the denoiser.
+
+        L = CE(x_0) + λ mean ‖f(√a_t e_y + √(1 - a_t) ε, t, h_K) - e_y‖² / dim
+
+    where x_0 is refined from noise, see `DiffuReason`, e_y is the vector of the next item, scaled
+    to the length √dim, ε is standard normal, and t is drawn evenly from 1 .. T for each target.
+
+    Source: our reconstruction, because we could read the abstract of DiffuReason
+    (arXiv:2602.09744) alone. The second term is the loss of denoising diffusion (arXiv:2006.11239)
+    for a denoiser that tells x_0. Our choice: the error moves no vector e_y, so it cannot pull the
+    vectors of items together.
+    """
+
+    network: DiffuReason
+    config: RefinementConfig
+
+    def forward(self, batch: WindowBatch) -> Loss:
+        """See `Objective.forward`. Parts: `item` and `denoising`, each before its weight."""
+        network = self.network
+        histories, targets_at = targets_of(batch)
+        thoughts = network.think(network.inputs(histories))
+        draw = network.draw_chain(thoughts) if network.training else network.answer_draw
+        targets = targets_at(network.scoring_states(network.refine(thoughts, draw.first)))
+        item = self._item_loss(targets).loss
+        clean = network.clean_vectors(targets.items).detach()
+        levels = torch.randint(
+            1, network.config.num_noise_levels + 1, targets.items.shape, device=clean.device
+        )
+        noisy = network.noised(clean, levels, torch.randn_like(clean))
+        found = network.denoiser(noisy, levels, targets_at(thoughts).states)
+        denoising = mean_over_targets((found - clean).square().mean(dim=-1), targets.weights)
+        loss = item + self.config.denoising_weight * denoising
+        parts = {"item": item.detach(), "denoising": denoising.detach()}
+        return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
 
 
 def _one_target_each(batch: WindowBatch) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]:

@@ -199,10 +199,17 @@ class AlignedDepthConfig(NextItemConfig):
     """Divides the product of two states."""
 
 
-class GroupRewardConfig(BaseModel):
-    """Configuration of the reward stage of LARES.
+class RefinementConfig(NextItemConfig):
+    """Configuration of the denoising loss of DiffuReason beside that of the next item."""
 
-    The defaults are those of a public re-implementation (RecBole 3.0).
+    denoising_weight: float = Field(1.0, ge=0)
+    """λ, the weight of the squared error of the denoiser; ours."""
+
+
+class GroupRewardConfig(BaseModel):
+    """Configuration of the reward stage of LARES and of DiffuReason.
+
+    The defaults are those of a public re-implementation of LARES (RecBole 3.0).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

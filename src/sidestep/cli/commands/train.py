@@ -41,8 +41,8 @@ def train(
         Path | None,
         typer.Option(
             help="The catalog folder. Popularity, repeats and graph need none, nor do sasrec, "
-            "hstu, gru4rec, caser, bert4rec, rearec and lares without model.code_embedding. A run "
-            "with a backbone takes the backbone's catalog."
+            "hstu, gru4rec, caser, bert4rec, rearec, lares and diffureason without "
+            "model.code_embedding. A run with a backbone takes the backbone's catalog."
         ),
     ] = None,
     settings: Annotated[

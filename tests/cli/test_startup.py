@@ -139,6 +139,7 @@ def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(
         ["attach", gone, "--ranker", gone, *out],
         ["append", gone, "--items", gone, *out],
         ["retire", gone, "--items", "a", *out],
+        ["recommend-all", gone, *out],
         ["serve", gone],
         ["export", gone, *out],
         ["adopt", gone, *out],

@@ -98,6 +98,11 @@ _COMMANDS = [
         "Run a table of a paper again, and write it beside the published numbers.",
     ),
     ("recommend", "recommend:recommend", "Recommend items after a history."),
+    (
+        "recommend-all",
+        "recommend_all:recommend_all",
+        "Recommend items to all users, into parquet files.",
+    ),
     ("serve", "serve:serve", "Answer requests over HTTP."),
     (
         "attach",

@@ -1,0 +1,256 @@
+"""Recommendations for all users, as shards of parquet; each shard is whole or absent."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.ranked_items import ranked_frame
+from sidestep.bundle.requests import Request
+from sidestep.bundle.snapshot import Snapshot
+from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import fingerprint
+from sidestep.files import file_sha256, read_json, whole_file, write_json
+from sidestep.notices import working
+from sidestep.runs.searches import AskedSearch
+
+PLAN = "plan.json"
+"""The file that says of what, and how, the shards of a folder are made."""
+
+_SHARDS = "part-*.parquet"
+_AT_ONCE = 1024
+"""Users of one call, which a search takes in smaller batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The lists that all users get.
+
+    k: the longest list.
+    exclude_seen: whether a list leaves out the items of the user's history.
+    search: of the semantic IDs.
+    """
+
+    k: int = 10
+    exclude_seen: bool = False
+    search: AskedSearch = field(default_factory=AskedSearch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The outcome of one call.
+
+    shards: files that are there now.
+    made: those of them that this call made.
+    users: users of the shards that this call made.
+    num_unknown: items of their histories that the catalog lacks.
+    """
+
+    shards: int
+    made: int
+    users: int
+    num_unknown: int
+
+
+class Users(ABC):
+    """Users in shards, with their histories."""
+
+    @property
+    @abstractmethod
+    def shards(self) -> Sequence[str]:
+        """The names of the shards."""
+
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """What the users are taken from, as JSON; other users have another description."""
+
+    @abstractmethod
+    def requests(self, shard: int, recommender: LoadedRecommender) -> dict[str, Request]:
+        """The requests of the users of a shard, by user ID, without `k` and search."""
+
+
+class DatasetUsers(Users):
+    """All users of a dataset, in its order; histories hold all their interactions."""
+
+    def __init__(self, dataset: Dataset, *, users_per_shard: int) -> None:
+        """Divides the users.
+
+        Args:
+            dataset: of the users.
+            users_per_shard: users of every shard but the last one.
+        """
+        self._dataset = dataset
+        self._histories = dataset.histories().inputs()
+        self._starts = range(0, len(self._histories), users_per_shard)
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """See `Users.shards`."""
+        return [f"part-{number:05d}.parquet" for number in range(len(self._starts))]
+
+    def described(self) -> dict[str, Any]:
+        """See `Users.described`."""
+        return {"dataset": fingerprint(self._dataset), "users_per_shard": self._starts.step}
+
+    def requests(self, shard: int, recommender: LoadedRecommender) -> dict[str, Request]:
+        """See `Users.requests`."""
+        histories, start = self._histories, self._starts[shard]
+        users = histories.user_ids[start : start + self._starts.step]
+        item_ids, times = self._dataset.items.item_ids, histories.timestamps
+        info: Sequence[dict[str, Any] | None] = [None] * len(users)
+        if recommender.user_columns is not None and self._dataset.users is not None:
+            table = self._dataset.users.of(users)
+            info = table.select([*recommender.user_columns]).to_dicts()
+        found = {}
+        for row, (user, about) in enumerate(zip(users, info, strict=True), start=start):
+            own = slice(histories.offsets[row], histories.offsets[row + 1])
+            reads_times = times is not None and recommender.reads_times
+            found[user] = Request(
+                history=[item_ids[item] for item in histories.items[own]],
+                times=times[own].tolist() if times is not None and reads_times else None,
+                user_info=about,
+            )
+        return found
+
+
+class ParquetUsers(Users):
+    """Users of parquet files with the columns user_id and history, a list of item IDs."""
+
+    def __init__(self, path: Path) -> None:
+        """Names the files.
+
+        Args:
+            path: a file, or a folder whose *.parquet files are the shards, by name.
+
+        Raises:
+            FileNotFoundError: there is no such file, or the folder holds none.
+            ValueError: a file has other columns; says which.
+        """
+        self._files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        if not self._files or not all(file.is_file() for file in self._files):
+            raise FileNotFoundError(f"{path}: there is no parquet file; name a file or a folder.")
+        for file in self._files:
+            schema = pl.read_parquet_schema(file)
+            wanted = {"user_id": pl.String, "history": pl.List(pl.String)}
+            for name, kind in wanted.items():
+                if schema.get(name) != kind:
+                    has = f"has {name} of type {schema[name]}" if name in schema else "has none"
+                    raise ValueError(
+                        f"{file}: needs a column {name} of type {kind}, and {has}; the columns "
+                        f"are {', '.join(schema)}."
+                    )
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """See `Users.shards`."""
+        return [f"part-{number:05d}.parquet" for number in range(len(self._files))]
+
+    def described(self) -> dict[str, Any]:
+        """See `Users.described`."""
+        return {"histories": [f"{file.name} {file_sha256(file)}" for file in self._files]}
+
+    def requests(self, shard: int, recommender: LoadedRecommender) -> dict[str, Request]:
+        """See `Users.requests`.
+
+        Raises:
+            ValueError: a user or a history is missing, or a user stands there twice.
+        """
+        file = self._files[shard]
+        frame = pl.read_parquet(file, columns=["user_id", "history"])
+        if frame["user_id"].has_nulls() or frame["history"].has_nulls():
+            raise ValueError(f"{file}: a user_id or a history is missing; write [] for no history.")
+        if frame["user_id"].is_duplicated().any():
+            twice = frame.filter(pl.col("user_id").is_duplicated())["user_id"][0]
+            raise ValueError(f"{file}: the user {twice!r} stands there twice; write one row each.")
+        rows = zip(frame["user_id"], frame["history"].to_list(), strict=True)
+        return {user: Request(history=[item for item in past if item]) for user, past in rows}
+
+
+def recommend_all(
+    recommender: LoadedRecommender, users: Users, wanted: Wanted, out: Path
+) -> Written:
+    """Writes lists for all users: user_id, item_id, rank from 1, score, and title if known.
+
+    Shards that are there already, of the same bundle, users and settings, are not made again.
+
+    Args:
+        recommender: answers.
+        users: in shards.
+        wanted: their lists.
+        out: the folder of the shards.
+
+    Raises:
+        ValueError: the folder holds something else, or the search does not fit the bundle.
+    """
+    asked = wanted.search.of(recommender)
+    asked.refuse_unused(recommender)
+    length = min(wanted.k, recommender.catalog.num_items)
+    search = asked.wide_enough(length).policy(recommender, num_leaves=wanted.k)
+    plan = {
+        "bundle": str(Snapshot.of(recommender).id),
+        "users": users.described(),
+        "k": wanted.k,
+        "exclude_seen": wanted.exclude_seen,
+        "search": asked.settings(recommender),
+        "shards": len(users.shards),
+    }
+    _begin(out, plan)
+    made = num_users = num_unknown = 0
+    with working("recommending") as report:
+        for number, name in enumerate(users.shards):
+            report(f"shard {number + 1} of {len(users.shards)}", number, len(users.shards))
+            if (out / name).exists():
+                continue
+            requests = users.requests(number, recommender)
+            asked_for = [_with(request, wanted, search) for request in requests.values()]
+            answers = [
+                answer
+                for start in range(0, len(asked_for), _AT_ONCE)
+                for answer in recommender.answer(asked_for[start : start + _AT_ONCE])
+            ]
+            with whole_file(out / name) as temporary:
+                ranked_frame(dict(zip(requests, answers, strict=True))).write_parquet(temporary)
+            made, num_users = made + 1, num_users + len(requests)
+            num_unknown += sum(answer.num_unknown for answer in answers)
+    return Written(shards=len(users.shards), made=made, users=num_users, num_unknown=num_unknown)
+
+
+def _with(request: Request, wanted: Wanted, search: Any) -> Request:
+    return Request(
+        history=request.history,
+        times=request.times,
+        user_info=request.user_info,
+        k=wanted.k,
+        exclude_seen=wanted.exclude_seen,
+        search=search,
+    )
+
+
+def _begin(out: Path, plan: dict[str, Any]) -> None:
+    """Writes the plan of a new folder, or goes on in the folder of the same plan.
+
+    Raises:
+        ValueError: the folder holds something else; it stays as it is.
+    """
+    file = out / PLAN
+    if file.is_file():
+        found = read_json(file)
+        if found != plan:
+            other = [
+                key for key in plan if not isinstance(found, dict) or found.get(key) != plan[key]
+            ]
+            raise ValueError(
+                f"{out}: holds lists of another {' and another '.join(other)}; choose another "
+                "folder, or delete this one."
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out}: exists and holds no {PLAN}; choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(file, plan)

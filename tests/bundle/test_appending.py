@@ -6,8 +6,9 @@ import torch
 from sidestep.bundle.appending import append_items, restore_items, retire_items
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
+from sidestep.model.config import SasRecConfig, StreamRecConfig, T5Config, TransformerConfig
 from sidestep.model.sasrec import SasRec
+from sidestep.model.stream_rec import StreamRec
 from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
 from sidestep.search.exhaustive import ExhaustiveSearch
@@ -45,6 +46,9 @@ def loaded(folder, kind, known=None, *, dim=8):
         config = T5Config(dim=dim, num_layers=1, num_heads=2, tied_head=kind == "tied t5")
         network = T5(config, known.semantic_ids, known.codebook_sizes)
         torch.nn.init.normal_(network.head_weight)
+    elif kind == "stream-rec":
+        config = StreamRecConfig(dim=dim, num_layers=1, num_heads=2, num_thoughts=2)
+        network = StreamRec(config, known.semantic_ids, known.codebook_sizes)
     elif kind == "sasrec of code sums":
         config = SasRecConfig(dim=dim, num_layers=1, max_items=4, code_embedding=True)
         network = SasRec.of_codes(config, known.semantic_ids, known.codebook_sizes)
@@ -244,7 +248,7 @@ def test_popularity_without_semantic_ids_takes_new_items(tmp_path):
     assert load(tmp_path / "new").catalog.codebook_sizes == (4,)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "t5", "tied t5"])
+@pytest.mark.parametrize("kind", [*KINDS, "t5", "tied t5", "stream-rec"])
 def test_a_last_codebook_that_grows_changes_no_old_weight_and_no_old_score(tmp_path, kind):
     old = loaded(tmp_path / "old", kind)
     codes = np.array([[1, 3], [1, 4], [1, 5]], dtype=np.int32)  # codes 4 and 5 are new
@@ -263,7 +267,7 @@ def test_a_last_codebook_that_grows_changes_no_old_weight_and_no_old_score(tmp_p
                 assert torch.equal(mine[8:], weights[7:].expand(2, -1))
                 num_grown += 1
         counts = {"transformer": 2, "tied transformer": 2, "t5": 2, "tied t5": 1}
-        counts |= {"sasrec of code sums": 1, "rpg": 1}
+        counts |= {"sasrec of code sums": 1, "rpg": 1, "stream-rec": 1}
         assert num_grown == counts.get(kind, 0)
     histories = [["id-3", "id-7"], [], ["id-1"]]
     for before, after in zip(

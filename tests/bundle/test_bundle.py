@@ -18,7 +18,8 @@ from sidestep.bundle.manifest import SCHEMA_VERSION
 from sidestep.bundle.requests import Request
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
-from sidestep.model.config import T5Config, TransformerConfig
+from sidestep.model.config import StreamRecConfig, T5Config, TransformerConfig
+from sidestep.model.stream_rec import StreamRec
 from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
@@ -50,6 +51,9 @@ def network(kind):
     if kind == "semantic-id-t5":
         config = T5Config(dim=8, num_layers=1, num_heads=2)
         return T5(config, catalog().semantic_ids, (3, 4))
+    if kind == "stream-rec":
+        thinking = StreamRecConfig(dim=8, num_layers=1, num_heads=2, num_thoughts=2)
+        return StreamRec(thinking, catalog().semantic_ids, (3, 4))
     if kind == "hugging-face":
         config = transformers.LlamaConfig(
             vocab_size=12,
@@ -73,6 +77,7 @@ def network(kind):
 KINDS = (
     "semantic-id-transformer",
     "semantic-id-t5",
+    "stream-rec",
     "hugging-face",
     *ITEM_KINDS,
     "popularity",

@@ -30,7 +30,8 @@ all parts beside the network, each of which had a field of its own before; versi
 the weights by which items that choose codes read the state of the root; version 9 the kinds
 `graph` and `popularity-window`, and rankers without a network; version 10 networks whose items
 choose codes by the state after the history alone, and the kinds `rearec`, `lares` and `rpg`;
-version 11 bundles that recommend by `item-head`; version 12 the kind `diffureason`."""
+version 11 bundles that recommend by `item-head`; version 12 the kinds
+`diffureason` and `stream-rec`."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -44,6 +45,7 @@ KINDS = (
         "code-set-transformer",
         "semantic-id-t5",
         "code-set-t5",
+        "stream-rec",
         "hugging-face",
         "sasrec",
         "hstu",

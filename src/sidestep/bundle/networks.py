@@ -15,6 +15,7 @@ from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.item_networks import ITEM_NETWORKS
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.stream_rec import StreamRec
 from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
 
@@ -38,6 +39,7 @@ _CLASSES: dict[str, type[Network]] = {
     "code-set-transformer": CodeSetTransformer,
     "semantic-id-t5": T5,
     "code-set-t5": CodeSetT5,
+    "stream-rec": StreamRec,
     **ITEM_NETWORKS,
 }
 """The networks that are made of their configuration and the catalog alone."""

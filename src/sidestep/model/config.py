@@ -342,6 +342,14 @@ class CodeSetT5Config(CodebookOrderConfig, T5Config):
     """A set of codes has no order, so the network reads an item as one vector."""
 
 
+class StreamRecConfig(T5Config):
+    """Shape of STREAM-Rec."""
+
+    num_thoughts: int = Field(4, ge=1, le=64)
+    """l, codes of reasoning that the decoder writes before the codes of the item. The paper takes 4
+    or 6, by the data set."""
+
+
 def _refuse_unread_embedding(config: TransformerConfig | T5Config) -> None:
     if config.item_embedding and config.history != "items":
         raise ValueError("item_embedding needs history: items.")

@@ -226,20 +226,26 @@ class T5(SemanticIdModel):
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
         memory = self._memory(histories)
-        users = histories.lengths.shape[0]
-        start = self.dropout(self.decoder_start.expand(users, 1, -1))
-        root_depth = torch.zeros(users, 1, dtype=torch.long, device=start.device)
-        sees_itself = torch.ones_like(root_depth, dtype=torch.bool)[..., None]
-        bias = self._biased(root_depth, root_depth, sees_itself)
-        hidden, layers = self._decode(start, bias, memory)
+        hidden, layers = self._begun(memory)
         context = root_context(
             layers=layers,
-            prompt_lengths=torch.ones_like(histories.lengths),
+            prompt_lengths=torch.full_like(histories.lengths, 1 + self.num_before_root),
             num_levels=self.num_levels,
             capacity=capacity,
             memory=memory,
         )
-        return self._step(hidden, root_depth, depth=0), context
+        return self._step(hidden, torch.zeros_like(histories.lengths)[:, None], depth=0), context
+
+    @property
+    def num_before_root(self) -> int:
+        """Positions of the decoder before the root; here the start token is the root."""
+        return 0
+
+    def _begun(self, memory: Memory) -> tuple[Float[Tensor, "users 1 dim"], list[KeyValues]]:
+        """The state of each root, and all layers with the columns of the decoder up to the root."""
+        start = self.dropout(self.decoder_start.expand(len(memory.is_visible), 1, -1))
+        depth = torch.zeros(1, 1, dtype=torch.long, device=start.device)
+        return self._decode(start, self._biased(depth, depth, depth[..., None] == 0), memory)
 
     def extend(
         self,
@@ -268,8 +274,10 @@ class T5(SemanticIdModel):
                 )
         start = context.next_column
         context = context.placed(parents, depths, is_node, depth)
-        # Column s holds slot s: the decoder's prompt is one token, the root.
-        column_depths = (context.ancestor_slots >= 0).sum(dim=2) - 1
+        # The root is the last column of the decoder's prompt, and column s after it holds slot s.
+        slot_depths = (context.ancestor_slots >= 0).sum(dim=2) - 1
+        before = torch.arange(-self.num_before_root, 0, device=slot_depths.device)
+        column_depths = torch.cat([before.expand(len(slot_depths), -1), slot_depths], dim=1)
         mask = context.node_mask(codes.shape[1], None)
         hidden, layers = self._decode(
             self.dropout(self.code_embedding(self.node_codes(codes, depths))),
@@ -301,16 +309,32 @@ class T5(SemanticIdModel):
             The state before the first code, then the state after each code.
         """
         users, num_items = histories.items.shape
+        memory = self._memory_at_positions(histories)
+        states = self._teacher_forced(memory, codes.flatten(0, 1))
+        return states.view(users, num_items, codes.shape[2] + 1, -1)
+
+    def _memory_at_positions(self, histories: HistoryBatch) -> Memory:
+        """Encodes the items before every position of every history, each as a row of its own."""
+        users, num_items = histories.items.shape
         rows = torch.arange(users, device=histories.items.device).repeat_interleave(num_items)
         before = torch.arange(num_items, device=histories.items.device).repeat(users)
-        memory = self._memory(histories.select(rows).first(before))
-        own = self.code_embedding(codes).flatten(0, 1)
-        start = self.decoder_start.expand(own.shape[0], 1, -1)
-        num_states = codes.shape[2] + 1
-        depths = torch.arange(num_states, device=own.device)[None]
+        return self._memory(histories.select(rows).first(before))
+
+    def _teacher_forced(
+        self, memory: Memory, codes: Int[Tensor, "rows codes"]
+    ) -> Float[Tensor, "rows states dim"]:
+        """The state of the start token of the decoder, then the state after each code.
+
+        Args:
+            memory: of the rows.
+            codes: flat code ids that the decoder is given.
+        """
+        start = self.decoder_start.expand(len(codes), 1, -1)
+        vectors = torch.cat([start, self.code_embedding(codes)], dim=1)
+        depths = torch.arange(vectors.shape[1], device=vectors.device)[None]
         bias = self._biased(depths, depths, (depths[..., None] >= depths[:, None]))
-        hidden, _ = self._decode(self.dropout(torch.cat([start, own], dim=1)), bias, memory)
-        return hidden.view(users, num_items, num_states, -1)
+        hidden, _ = self._decode(self.dropout(vectors), bias, memory)
+        return hidden
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"]:
         """See `CountsFlops.flops_by_depth`."""
@@ -331,7 +355,7 @@ class T5(SemanticIdModel):
         config = self.config
         channels = config.decoder_layers * config.num_heads * config.width_of_head
         matrices = matrix_flops(self.decoder_blocks) - self._read_flops
-        path = torch.arange(1, self.num_levels + 2, device=prompt.device)
+        path = torch.arange(1, self.num_levels + 2, device=prompt.device) + self.num_before_root
         return matrices + attention_flops(channels, path + prompt[:, None])
 
     @cached_property
@@ -346,6 +370,12 @@ class T5(SemanticIdModel):
 
     def _memory(self, histories: HistoryBatch) -> Memory:
         """Encodes histories, as keys and values for each decoder layer."""
+        return self._memory_of(*self._encoded(histories))
+
+    def _encoded(
+        self, histories: HistoryBatch
+    ) -> tuple[Float[Tensor, "users prompt dim"], Bool[Tensor, "users prompt"]]:
+        """Final states of the encoder, and which of them are no padding."""
         vectors = self.reader.vectors(self.input_vectors, histories)
         states = torch.cat([self.start.expand(vectors.shape[0], 1, -1), vectors], dim=1)
         states = self.dropout(states)
@@ -356,7 +386,12 @@ class T5(SemanticIdModel):
         bias = biases.masked_fill(~is_visible[:, None, None], -torch.inf)
         for block in self.encoder_blocks:
             states, _ = block(states, bias)
-        states = self.dropout(self.encoder_norm(states))
+        return self.dropout(self.encoder_norm(states)), is_visible
+
+    def _memory_of(
+        self, states: Float[Tensor, "users prompt dim"], is_visible: Bool[Tensor, "users prompt"]
+    ) -> Memory:
+        """Keys and values of the states of the encoder, for each decoder layer."""
         layers = []
         for block in self.decoder_blocks:
             assert isinstance(block, T5Block)

@@ -136,6 +136,23 @@ def list_rewards(
     return rewards.masked_fill(places > cutoff, 0.0)
 
 
+def likelihood_gain(
+    thinking: Float[Tensor, "answers codes"], direct: Float[Tensor, "answers codes"]
+) -> Float[Tensor, " answers"]:
+    """Reward by the likelihood of the right answer after thoughts, against that without thoughts.
+
+        1/L Σ_l ( log p(c_l | thoughts) - log p(c_l) ), in nats per code
+
+    Source: STREAM-Rec (arXiv:2504.09627) has such a reward; the mean over codes is our choice, so
+    that semantic IDs of any length are on one scale.
+
+    Args:
+        thinking: log-probabilities of the codes of the answer after thoughts.
+        direct: without thoughts.
+    """
+    return (thinking - direct).mean(dim=1)
+
+
 def future_weights(
     futures: Int[Tensor, "users horizon"], decay: float
 ) -> Float[Tensor, "users horizon"]:

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import nn
+
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import MANIFEST
 from sidestep.files import file_sha256
-from sidestep.model.item_network import ItemNetwork
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.notices import warn
 from sidestep.runs.config import read_settings
@@ -15,7 +16,10 @@ from sidestep.runs.folder import RunFolder
 from sidestep.runs.plan import Given
 from sidestep.runs.provenance import refuse_other_data
 
-N = TypeVar("N", bound=ItemNetwork)
+N = TypeVar("N", bound=nn.Module)
+
+_OF_CODES = ("transformer", "t5", "code-sets", "code-sets-t5", "stream-rec")
+"""The kinds of run that make a network over codes."""
 
 
 def load_backbone(backbone: str, given: Given) -> LoadedRecommender:
@@ -39,14 +43,14 @@ def load_backbone(backbone: str, given: Given) -> LoadedRecommender:
     return loaded
 
 
-def load_item_backbone(
-    backbone: str, given: Given, network: type[N], *, kind: str
+def load_backbone_of(
+    network: type[N], backbone: str, given: Given, *, kind: str
 ) -> tuple[LoadedRecommender, N]:
-    """The bundle of a network over item IDs that a configuration names, and its network.
+    """The bundle of a network of one class that a configuration names, and its network.
 
     Args:
-        backbone, given: see `load_backbone`.
         network: the class of the network.
+        backbone, given: see `load_backbone`.
         kind: the kind of run that trains such a network.
 
     Raises:
@@ -170,7 +174,7 @@ def first_objective(backbone: Path) -> dict[str, Any]:
         file = RunFolder(folder.parent if folder.name == "bundle" else folder).config
         content = read_settings(file) if file.is_file() else {}
         objective = content.get("objective")
-        if content.get("kind") in ("transformer", "t5", "code-sets", "code-sets-t5"):
+        if content.get("kind") in _OF_CODES:
             return objective if isinstance(objective, dict) else {}
         at = content.get("backbone")
     return {}

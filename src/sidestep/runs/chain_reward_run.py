@@ -43,8 +43,8 @@ class ChainRewardRun(ImprovingRun):
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
-        found, network = backbones.load_item_backbone(
-            self.backbone, given, self.network_class, kind=self.backbone_kind
+        found, network = backbones.load_backbone_of(
+            self.network_class, self.backbone, given, kind=self.backbone_kind
         )
         material = plan_parts.item_material_beside(given, found)
         policy = fit.weights_sha256(network.state_dict())

@@ -27,6 +27,7 @@ from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.fit import Learning, weights_sha256
 from sidestep.training.head_distillation import HeadDistillationObjective
 from sidestep.training.preference import PreferenceObjective
+from sidestep.training.thought_rewards import ThoughtRewardObjective
 
 M = TypeVar("M", TransformerConfig, TiedItemConfig)
 
@@ -184,7 +185,10 @@ def fitting(
 
 def policy_learning(
     material: Material,
-    objective: AlignmentObjective | PreferenceObjective | HeadDistillationObjective[Any],
+    objective: AlignmentObjective
+    | PreferenceObjective
+    | HeadDistillationObjective[Any]
+    | ThoughtRewardObjective,
     windows: Windows,
     *,
     num_beams: int,

@@ -12,6 +12,7 @@ from sidestep.training.objective_config import (
     NextCodeSetConfig,
     ReturnsConfig,
     RewardTerm,
+    ThoughtConfig,
 )
 
 Weighting = Literal["uniform", "policy"]
@@ -106,7 +107,7 @@ class AlignmentConfig(BaseModel):
     kl: Literal["exact", "k3"] = "exact"
     """Over all legal codes of every node, or estimated at the candidates' own codes."""
 
-    likelihood: NextCodeConfig | NextCodeSetConfig | None = None
+    likelihood: NextCodeConfig | ThoughtConfig | NextCodeSetConfig | None = None
     """The likelihood loss beside the rewards, with dropout as before; None: rewards alone. A policy
     over sets of codes reads it as a `NextCodeSetConfig`."""
 

@@ -1,6 +1,6 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -44,16 +44,25 @@ class NextCodeObjective(SupervisedCodesObjective):
             config,
             categories=categories,
             taught=None if config.distillation_weight is None else model,
-            space=lambda: Scope(trie=_trie_of(model)),
+            space=lambda: Scope(trie=trie_of(model)),
         )
         self.config = config
-        self._trie = None if config.beam_aware is None else _trie_of(model)
+        self._trie = None if config.beam_aware is None else trie_of(model)
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each level's loss, and those of the heads."""
         # Only targets go through the heads, which cost as much as a layer.
+        states = self.model.next_item_states(batch.histories)[batch.is_target]
+        return self.loss_of(batch, states)
+
+    def loss_of(self, batch: WindowBatch, states: Float[Tensor, "targets levels dim"]) -> Loss:
+        """The loss of the targets of a batch.
+
+        Args:
+            batch: the windows.
+            states: before each code of each target, the targets in the order of the windows.
+        """
         users, positions = batch.is_target.nonzero(as_tuple=True)
-        states = self.model.next_item_states(batch.histories)[users, positions]
         items = batch.items[users, positions]
         of_targets = batch.weights_of(users, positions)
         before = batch.before(users, positions)
@@ -104,6 +113,6 @@ class NextCodeObjective(SupervisedCodesObjective):
         return weighted(beam_aware_weights(log_probs, codes, **beams.model_dump()), of_targets)
 
 
-def _trie_of(model: SemanticIdModel) -> Trie:
+def trie_of(model: SemanticIdModel) -> Trie:
     """The trie of the codes that a network predicts."""
     return Trie.build(model.semantic_ids.cpu().numpy(), model.codebook_sizes)

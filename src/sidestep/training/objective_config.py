@@ -234,6 +234,55 @@ class GroupRewardConfig(BaseModel):
     """Windows that are learned from, fixed random ones; None takes all."""
 
 
+class ThoughtRewardConfig(BaseModel):
+    """Configuration of the reward stage of STREAM-Rec.
+
+    The paper names the rewards; the numbers are ours. See `ThoughtRewardObjective` for formulas.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    group_size: int = Field(8, ge=2)
+    """G, sequences of thoughts and codes that are drawn for each history."""
+
+    format_weight: float = Field(1.0, ge=0)
+    """Weight of the reward for an answer that is the semantic ID of an item."""
+
+    prefix_weight: float = Field(1.0, ge=0)
+    """Weight of the share of first codes that agree with those of the next item."""
+
+    state_weight: float = Field(1.0, ge=0)
+    """Weight of the cosine of the last state of the thoughts with the next item."""
+
+    gain_weight: float = Field(1.0, ge=0)
+    """Weight of what the thoughts add to the log-likelihood of the next item, per code."""
+
+    rank_weight: float = Field(1.0, ge=0)
+    """Weight of the place of the next item among others, by their cosines with the last state."""
+
+    num_negatives: int = Field(64, ge=1)
+    """Items that are drawn for the reward by rank."""
+
+    kl_weight: float | None = Field(1e-2, gt=0)
+    """β, the weight of the divergence from the network of before; None leaves it out."""
+
+    targets_per_window: int | None = Field(1, ge=1)
+    """The latest positions of each window that are learned; None takes all."""
+
+    num_prompts: int | None = Field(None, ge=1)
+    """Windows that are learned from, fixed random ones; None takes all."""
+
+    @model_validator(mode="after")
+    def _rewards_something(self) -> "ThoughtRewardConfig":
+        weights = ("format", "prefix", "state", "gain", "rank")
+        if not any(getattr(self, f"{name}_weight") for name in weights):
+            raise ValueError(
+                "all five rewards have the weight 0, so nothing can be learned; set one of "
+                f"{', '.join(f'{name}_weight' for name in weights)}."
+            )
+        return self
+
+
 class BeamAwareConfig(BaseModel):
     """Weights of codes that a beam search keeps, or nearly keeps.
 
@@ -298,6 +347,25 @@ class NextCodeConfig(SupervisedCodesConfig):
 
     beam_aware: BeamAwareConfig | None = None
     """Codes count more where a beam search keeps them, or nearly (BEAR); None counts all alike."""
+
+
+class ThoughtConfig(NextCodeConfig):
+    """Configuration of the supervised loss of STREAM-Rec.
+
+    The paper names the losses; the numbers are ours.
+    """
+
+    contrast_weight: float = Field(1.0, ge=0)
+    """Weight of telling the states of a trace from the targets of other histories."""
+
+    contrast_temperature: float = Field(0.1, gt=0)
+    """Divides the cosine of a state and a target."""
+
+    quantisation_weight: float = Field(1.0, ge=0)
+    """Weight of the distance between residuals and the vectors of the codes that stand for them."""
+
+    commitment: float = Field(0.25, ge=0)
+    """Weight of moving residuals to vectors of codes, relative to moving the vectors."""
 
 
 class NextCodeSetConfig(SupervisedCodesConfig):

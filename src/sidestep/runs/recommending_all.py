@@ -68,7 +68,7 @@ class Users(ABC):
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
-        """What the users are taken from, as JSON; other users have another description."""
+        """The source of the users, as JSON; other users have another description."""
 
     @abstractmethod
     def requests(self, shard: int, recommender: LoadedRecommender) -> dict[str, Request]:

@@ -14,7 +14,7 @@ from sidestep.data.dataset import Dataset
 from sidestep.data.splits import leave_one_out
 from sidestep.evaluation.results import read
 
-from .commands import refused, run
+from .commands import call, refused, run
 
 DAY = 86_400
 
@@ -66,14 +66,16 @@ def test_new_items_are_appended_to_a_graph_and_to_a_network_beside_it(graph, sho
     titles = catalog.texts_of(np.arange(catalog.num_items))
     new = pl.DataFrame({"item_id": ["new"], **{name: [titles[name][7]] for name in titles.columns}})
     new.write_csv(tmp_path / "new.csv")
-    run("append", tmp_path / "both", "--items", tmp_path / "new.csv", "--out", tmp_path / "more")
+    grown = ("append", tmp_path / "both", "--items", tmp_path / "new.csv")
+    assert "seldom show them: keep places" in call(*grown, "--out", tmp_path / "more").stderr
     ranker = sidestep.load(tmp_path / "more").ranker.recommender
     nearest = (ranker.vectors[:-1] @ ranker.vectors[-1]).argmax()
     assert int(nearest) == 7
     vectors = np.load(shop / "vectors.npy")[7:8]
     np.save(tmp_path / "new.npy", vectors)
     words = ("append", graph, "--items", tmp_path / "new.csv", "--out", tmp_path / "alone")
-    run(*words, "--vectors", tmp_path / "new.npy")
+    told = call(*words, "--vectors", tmp_path / "new.npy")
+    assert "The graph shows the new items by their vectors." in told.stderr
     assert listed(tmp_path / "alone", "--history", "new")[0] == catalog.ids_of(np.array([7]))[0]
 
 

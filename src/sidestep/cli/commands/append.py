@@ -1,5 +1,7 @@
 """`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +16,14 @@ from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite
 from sidestep.data.importers.table import read_items
+from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.appending import append_table
 from sidestep.runs.inputs import load_bundle
 from sidestep.tokenizer.choices import FullGroupPolicy
+
+with imported_when_used():
+    from sidestep.baselines import fitted_ranker
+    from sidestep.bundle import loaded as recommenders
 
 
 def append(
@@ -115,6 +122,21 @@ def append(
     say(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}. "
         f"{appended.num_moved:,} of the new items got a code that is not the nearest, because "
-        "another item has the nearest.",
-        then=recommendation_by(out, grown.catalog),
+        "another item has the nearest."
+    )
+    say(_about_lists(grown), then=recommendation_by(out, grown.catalog))
+
+
+def _about_lists(grown: recommenders.LoadedRecommender) -> str:
+    """A sentence on where new items appear in lists."""
+    by_graph = isinstance(grown.ranker, fitted_ranker.FittedRanker)
+    ranks_all = not grown.is_searched or grown.manifest.search.name == "item-head"
+    if grown.kind == "graph" or (by_graph and ranks_all):
+        return "The graph shows the new items by their vectors."
+    if grown.network is None:
+        return "Nobody has taken the new items yet, so they stand at the end of lists."
+    return (
+        "The network has learned nothing of the new items, so its lists seldom show them: keep "
+        "places for them with 'sidestep recommend --new-places 2', or put a graph beside the "
+        "network before 'sidestep append', with 'sidestep attach'."
     )

@@ -326,3 +326,38 @@ def test_an_exhaustive_search_of_a_large_catalog_is_refused_and_not_offered(tmp_
         assert response.status_code == 422
         assert "exhaustive asks for all 12 items" in response.json()["detail"]
         assert "exhaustive" not in client.get("/v1/searches").json()["lists"]
+
+
+def test_boosts_reorder_the_list_of_the_search(service):
+    [plain] = ask(service, ["id-1"], k=12).json()["answers"]
+    scores = {item["item_id"]: item["score"] for item in plain["items"]}
+    boosts = [
+        {"items": ["id-7", "unknown"], "by": 1000},
+        {"where": {"title": ["Thing 3", "Thing 4"]}, "by": -1000},
+    ]
+    [boosted] = ask(service, ["id-1"], k=10, boosts=boosts).json()["answers"]
+    expected = scores | {"id-7": scores["id-7"] + 1000}
+    expected |= {item_id: scores[item_id] - 1000 for item_id in ("id-3", "id-4")}
+    best = sorted(expected, key=lambda item_id: -expected[item_id])[:10]
+    assert listed(boosted) == best
+    assert best[0] == "id-7"
+    assert not {"id-3", "id-4"} & {*best}
+    assert boosted["items"][0]["title"] == "Thing 7"
+    assert [item["score"] for item in boosted["items"]] == pytest.approx(
+        [expected[item_id] for item_id in best], abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("boost", "words"),
+    [
+        ({"by": 1}, "a boost has either items or where"),
+        ({"by": 1, "items": ["a"], "where": {"title": "b"}}, "a boost has either items or where"),
+        ({"by": "high", "items": ["a"]}, "boosts.0.by: Input should be a valid number"),
+        ({"by": 1, "where": {"colour": "red"}}, "no column 'colour'"),
+    ],
+)
+def test_a_boost_that_means_nothing_is_refused(service, boost, words):
+    response = ask(service, ["id-1"], boosts=[boost])
+    assert response.status_code == 422
+    assert words in response.json()["detail"]

@@ -21,12 +21,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sidestep.bundle import requests
+from sidestep.catalog.filters import filter_key
 from sidestep.runs.searches import AskedSearch, can_search
 from sidestep.search.specs import SPECS
+from sidestep.service import questions as asking
 from sidestep.service.config import Limits, ServiceConfig
 from sidestep.service.explaining import explain
 from sidestep.service.messages import (
     Availability,
+    Boost,
     CatalogItem,
     ExplainRequest,
     ExplainResponse,
@@ -369,6 +372,9 @@ def _questions(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Que
             f"exhaustive searches of {limits.exhaustive_items:,}.",
         )
     search = None if body.search is None else _checked(_search, body.search)
+    boosts = tuple(_checked(_boost, boost) for boost in body.boosts)
+    if boosts and body.new_places:
+        raise HTTPException(422, "boosts would take new items from their places; leave one out.")
     return [
         Question(
             request=requests.Request(
@@ -384,6 +390,7 @@ def _questions(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Que
                 num_new_places=body.new_places,
             ),
             search=search,
+            boosts=boosts,
         )
         for user in body.users
     ]
@@ -398,6 +405,7 @@ def _refuse_large(body: RecommendRequest, limits: Limits) -> None:
         "history": (max(len(user.history) for user in body.users), limits.history),
         "exclude": (max(len(user.exclude) for user in body.users), limits.item_ids),
         "only": (len(body.only or ()), limits.item_ids),
+        "boosts": (sum(len(boost.items or ()) for boost in body.boosts), limits.item_ids),
         "beams": (0 if asked is None else asked.beams or 0, limits.beams),
         "candidates": (0 if asked is None else asked.candidates or 0, 8 * limits.beams),
         "budget": (0 if asked is None else asked.budget or 0, limits.beams),
@@ -405,6 +413,14 @@ def _refuse_large(body: RecommendRequest, limits: Limits) -> None:
     for name, (size, most) in sizes.items():
         if size > most:
             raise HTTPException(422, f"{name}: {size:,} is more than this service takes, {most:,}.")
+
+
+def _boost(boost: Boost) -> asking.Boost:
+    return asking.Boost(
+        item_ids=None if boost.items is None else frozenset(boost.items),
+        where=None if boost.where is None else filter_key(boost.where),
+        by=boost.by,
+    )
 
 
 def _is_too_wide(name: str, num_items: int, limits: Limits) -> bool:

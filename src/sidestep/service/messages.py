@@ -12,6 +12,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
     StringConstraints,
+    model_validator,
 )
 
 ItemId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=1000)]
@@ -60,6 +61,25 @@ class Search(_Message):
     """Tokens in units of a beam."""
 
 
+class Boost(_Message):
+    """A number that is added to the scores of some items: those named, or those that match."""
+
+    items: list[ItemId] | None = None
+    """IDs of items."""
+
+    where: dict[str, StrictStr | list[StrictStr]] | None = None
+    """Per column of the items a wanted value, or several of which any will do."""
+
+    by: float = Field(ge=-1e6, le=1e6)
+    """The number, in the unit of the scores; a negative one takes items down."""
+
+    @model_validator(mode="after")
+    def _names_items_in_one_way(self) -> Boost:
+        if (self.items is None) == (self.where is None):
+            raise ValueError("a boost has either items or where")
+        return self
+
+
 class RecommendRequest(_Message):
     """Users who ask for lists of the same kind."""
 
@@ -75,6 +95,10 @@ class RecommendRequest(_Message):
 
     where: dict[str, StrictStr | list[StrictStr]] | None = None
     """Per column of the items a wanted value, or several of which any will do."""
+
+    boosts: list[Boost] = Field(default_factory=list, max_length=20)
+    """Reorder the first 50 items of the search, or `k` if that is more, before the list is cut to
+    `k`. They bring no other item into the list."""
 
     new_places: StrictInt = Field(0, ge=0)
     """The last places of each list, for items that were appended after the training."""

@@ -12,6 +12,7 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.ranked_items import RankedItems
 from sidestep.bundle.requests import Request
 from sidestep.bundle.snapshot import Snapshot
+from sidestep.catalog.filters import Where, matching
 from sidestep.catalog.latest import LatestAnswers
 from sidestep.notices import naming_arguments
 from sidestep.runs.searches import AskedSearch
@@ -25,16 +26,41 @@ _FEW_BEAMS = 10
 _KEPT_SEARCHES = 64
 
 
+BOOSTED = 50
+"""Items of a list that boosts reorder, or as many as the list has, if it is longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boost:
+    """A number that is added to the scores of some items; a negative one takes them down.
+
+    item_ids: the items; None where a filter names them.
+    where: a filter, see `sidestep.catalog.filters.filter_key`; None where IDs name the items.
+    by: the number, in the unit of the scores.
+    """
+
+    item_ids: frozenset[str] | None = None
+    where: Where | None = None
+    by: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Question:
-    """A request, and the search that it names.
+    """A request, the search that it names, and what is done to its list.
 
     request: without a search.
     search: None takes the search of the bundle.
+    boosts: reorder the first items of the list, see `BOOSTED`; they bring no other item into it.
     """
 
     request: Request
     search: AskedSearch | None = None
+    boosts: tuple[Boost, ...] = ()
+
+    @property
+    def k(self) -> int:
+        """Items that are asked of the search."""
+        return max(self.request.k, BOOSTED) if self.boosts else self.request.k
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +87,7 @@ class Answering:
         self.snapshot = snapshot
         recommender = snapshot.recommender
         self._policies = LatestAnswers[Any](_KEPT_SEARCHES)
+        self._boosted = LatestAnswers[frozenset[str]](_KEPT_SEARCHES)
         ways = ["popularity"]
         if recommender.is_searched and recommender.manifest.search.name != "item-head":
             ways = [f"beam-{_FEW_BEAMS}", *ways]
@@ -78,6 +105,8 @@ class Answering:
         """
         with naming_arguments():
             self.snapshot.check(self._as_asked(question))
+        for boost in question.boosts:
+            self._items_of(boost)
 
     def answer(self, questions: Sequence[Question], rung: int) -> list[Answer]:
         """The answers to questions, by the way of a rung or, if there are fewer, the last way."""
@@ -85,26 +114,62 @@ class Answering:
         if way is None:
             ranked = self.snapshot.answer([self._as_asked(question) for question in questions])
         elif way == "popularity":
-            asked = [_plain(question.request) for question in questions]
+            asked = [_plain(question) for question in questions]
             ranked = [
                 replace(answer, snapshot=str(self.snapshot.id))
                 for answer in self._popular.answer(asked)
             ]
         else:
-            few = BeamSearch(num_beams=max(_FEW_BEAMS, *(each.request.k for each in questions)))
+            few = BeamSearch(num_beams=max(_FEW_BEAMS, *(each.k for each in questions)))
             ranked = self.snapshot.answer(
-                [replace(question.request, search=few) for question in questions]
+                [replace(each.request, k=each.k, search=few) for each in questions]
             )
-        return [Answer(ranked=each, degraded=way) for each in ranked]
+        return [
+            Answer(ranked=self._reordered(each, question), degraded=way)
+            for each, question in zip(ranked, questions, strict=True)
+        ]
+
+    def _reordered(self, ranked: RankedItems, question: Question) -> RankedItems:
+        """The list after its boosts; equal scores keep their order."""
+        if not question.boosts:
+            return ranked
+        scores = np.array(ranked.scores)
+        for boost in question.boosts:
+            items = self._items_of(boost)
+            scores += boost.by * np.array([item_id in items for item_id in ranked.item_ids])
+        order = np.argsort(-scores, kind="stable")[: question.request.k].tolist()
+        titles = ranked.titles
+        return replace(
+            ranked,
+            item_ids=[ranked.item_ids[place] for place in order],
+            scores=scores[order].tolist(),
+            is_new=[ranked.is_new[place] for place in order],
+            titles=None if titles is None else [titles[place] for place in order],
+        )
+
+    def _items_of(self, boost: Boost) -> frozenset[str]:
+        """The IDs of the items of a boost.
+
+        Raises:
+            KeyError: the catalog has no such column, or no item has the value.
+        """
+        if boost.where is None:
+            return boost.item_ids or frozenset()
+        catalog, where = self.snapshot.recommender.catalog, boost.where
+        return self._boosted.get(
+            where,
+            lambda: frozenset(catalog.ids_of(np.flatnonzero(matching(catalog.texts, where)))),
+        )
 
     def _as_asked(self, question: Question) -> Request:
         """The request with its search as this bundle makes it."""
-        asked, k = question.search, question.request.k
+        asked, k = question.search, question.k
+        request = replace(question.request, k=k)
         if asked is None:
-            return question.request
+            return request
         key = (repr(asked), k)
         made = self._policies.get(key, lambda: self._policy(asked, k))
-        return replace(question.request, search=made)
+        return replace(request, search=made)
 
     def _policy(self, asked: AskedSearch, k: int) -> Any:
         recommender = self.snapshot.recommender
@@ -114,9 +179,17 @@ class Answering:
         return asked.wide_enough(length).policy(recommender, num_leaves=k)
 
 
-def _plain(request: Request) -> Request:
-    """A request without all that popularity does not read."""
-    return replace(request, times=None, moment=None, user_info=None, search=None, num_new_places=0)
+def _plain(question: Question) -> Request:
+    """The request without all that popularity does not read."""
+    return replace(
+        question.request,
+        k=question.k,
+        times=None,
+        moment=None,
+        user_info=None,
+        search=None,
+        num_new_places=0,
+    )
 
 
 def _by_popularity(recommender: LoadedRecommender) -> LoadedRecommender:

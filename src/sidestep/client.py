@@ -62,7 +62,9 @@ class Client:
             admin_token: for `set_availability`, `reload` and `roll_back`.
             timeout_s: seconds to wait for an answer.
         """
-        headers = {} if admin_token is None else {"Authorization": f"Bearer {admin_token}"}
+        headers: dict[str | bytes, str | bytes] = {}
+        if admin_token is not None:  # as bytes: a header that is a text must be ASCII
+            headers["Authorization"] = f"Bearer {admin_token}".encode()
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
 
     def __enter__(self) -> Client:
@@ -86,13 +88,18 @@ class Client:
         Args:
             history: IDs of past items, oldest first.
             k: the longest list wanted.
-            settings: further fields of `RecommendRequest`.
+            settings: further fields of `RecommendRequest` and of `User`, such as `exclude`.
 
         Raises:
             RefusedError: the service refused the request.
+            httpx.TransportError: nobody answered.
             pydantic.ValidationError: a setting is not valid.
+            TypeError: the history is one text.
         """
-        user = User(history=list(history), exclude=list(settings.pop("exclude", ())))
+        if isinstance(history, str):
+            raise TypeError(f"history is a list of item IDs, got a text; pass [{history!r:.60}].")
+        own = {name: settings.pop(name) for name in User.model_fields if name in settings}
+        user = User(history=list(history), **own)
         request = RecommendRequest(users=[user], k=k, **settings)
         return self.recommend_all(request)[0]
 
@@ -121,10 +128,10 @@ class Client:
         return _read(self._http.get(f"/v1/items/{quote(item_id, safe='')}"), CatalogItem)
 
     def items(self, query: str, *, limit: int = 20) -> list[CatalogItem]:
-        """Items whose title holds all words of the query.
+        """Items whose title holds all words of the query, and the item of this ID.
 
         Raises:
-            RefusedError: the catalog has no titles.
+            RefusedError: the query is empty or too long.
         """
         response = self._http.get("/v1/items", params={"query": query, "limit": limit})
         return _read(response, ItemsResponse).items

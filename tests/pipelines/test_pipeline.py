@@ -177,16 +177,17 @@ def test_a_recipe_improves_a_run_after_all_that_it_needs(tmp_path, config):
 def test_runs_that_would_have_one_name_in_results_get_their_own(tmp_path, config):
     align = {"taught": {"run": "transformer", "recipe": "tree"}}
     del config["evaluate"]["search"]
-    found = steps(tmp_path, {**config, "attach": TOGETHER, "align": align}, **TRAINED)
+    attach = {**TOGETHER, "best": {"run": "taught", "ranker": "graph"}}
+    found = steps(tmp_path, {**config, "attach": attach, "align": align}, **TRAINED)
 
     def method(name):
         given = found[f"evaluate {name}"]
         return given[given.index("--method") + 1] if "--method" in given else None
 
     assert method("taught") == "tree-taught"
-    assert method("transformer") == "transformer-transformer"
-    assert method("sasrec") is None
-    assert method("together") is None
+    assert method("best") == "tree-best"
+    for name in ("transformer", "sasrec", "together"):
+        assert method(name) is None, "what was measured before keeps its name"
 
 
 def test_other_runs_teach_and_the_control_knows_the_first_objective(tmp_path, config):

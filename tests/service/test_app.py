@@ -121,6 +121,9 @@ def test_items_are_found_by_id_and_by_words_of_their_title(service):
     assert item["texts"] == {"title": "Thing 3"}
     assert item["is_available"]
     assert service.get("/v1/items/id-99").status_code == 404
+    found = service.get("/v1/items", params={"query": "id-4"}).json()["items"]
+    assert [item["item_id"] for item in found] == ["id-4"]
+    assert service.get("/v1/items", params={"query": " "}).status_code == 422
     found = service.get("/v1/items", params={"query": "11 thing"}).json()["items"]
     assert [item["item_id"] for item in found] == ["id-11"]
     assert len(service.get("/v1/items?query=thing&limit=5").json()["items"]) == 5
@@ -132,7 +135,9 @@ def test_the_service_changes_only_for_who_knows_the_token(service, caplog):
     wrong = {"Authorization": "Bearer not-the-secret-of-the-tests"}
     assert service.post(path, json=body, headers=wrong).status_code == 401
     assert "id-3" in listed(ask(service, ["id-1"], k=12).json()["answers"][0])
-    told = service.post(path, json=body, headers=ADMIN)
+    alone = service.post(path, json=body, headers={"Authorization": TOKEN})
+    assert (alone.status_code, alone.headers["www-authenticate"]) == (401, "Bearer")
+    told = service.post(path, json=body, headers={"Authorization": f"bearer {TOKEN}"})
     assert told.json() == {"bundle": "shop", "generation": 0, "num_unavailable": 1}
     assert "id-3" not in listed(ask(service, ["id-1"], k=12).json()["answers"][0])
     assert not service.get("/v1/items/id-3").json()["is_available"]
@@ -160,10 +165,27 @@ def test_a_reload_and_its_way_back(service):
     assert outside.status_code == 422
 
 
-def test_a_full_queue_says_when_to_come_again(tmp_path, shops):
+def test_a_full_queue_says_when_to_come_again(tmp_path, shops, monkeypatch):
     queueing = Queueing(max_queue=2, deadline_ms=60_000)
-    with TestClient(app_of(tmp_path, shops, queueing=queueing)) as client:
-        response = ask(client, *[["id-1"]] * 200)
+    app = app_of(tmp_path, shops, queueing=queueing, limits=Limits(users=2))
+    answered = threading.Event()
+    compute = Answering.answer
+
+    def slow(self, questions, rung):
+        answered.wait(30)
+        return compute(self, questions, rung)
+
+    with TestClient(app) as client:
+        monkeypatch.setattr(Answering, "answer", slow)
+        waiting = [threading.Thread(target=ask, args=(client, ["id-1"], ["id-2"]))]
+        waiting += [threading.Thread(target=ask, args=(client, ["id-3"], ["id-4"]))]
+        for thread in waiting:
+            thread.start()
+            time.sleep(0.5)
+        response = ask(client, ["id-1"])
+        answered.set()
+        for thread in waiting:
+            thread.join()
         assert response.status_code == 429
         assert int(response.headers["retry-after"]) >= 1
         assert ask(client, ["id-1"]).status_code == 200
@@ -305,7 +327,12 @@ def test_what_a_user_must_not_get_is_in_no_tree(service):
     told = service.post("/v1/explain", json={"user": user, "exclude_seen": True}).json()
     leaves = [node for node in told["nodes"] if node["depth"] == 2]
     assert leaves
-    assert not {"Thing 0", "Thing 1", "Thing 2"} & {node["words"][0] for node in leaves}
+    gone = {"Thing 0", "Thing 1", "Thing 2", "Thing 11"}
+    service.post("/v1/admin/availability", json={"unavailable": ["id-11"]}, headers=ADMIN)
+    told = service.post("/v1/explain", json={"user": user, "exclude_seen": True}).json()
+    assert not gone & {words for node in told["nodes"] for words in node["words"]}
+    [root] = [node for node in told["nodes"] if node["parent"] is None]
+    assert root["num_items"] == 12 - len(gone)
 
 
 def test_every_search_that_is_offered_is_answered(service):
@@ -361,3 +388,10 @@ def test_a_boost_that_means_nothing_is_refused(service, boost, words):
     response = ask(service, ["id-1"], boosts=[boost])
     assert response.status_code == 422
     assert words in response.json()["detail"]
+
+
+def test_a_token_may_have_any_letters(tmp_path, shops):
+    token = "pässwört-for-the-tests"
+    with TestClient(app_of(tmp_path, shops, admin_token=token)) as client:
+        headers = {"Authorization": f"Bearer {token}".encode()}
+        assert client.post("/v1/admin/reload", json={}, headers=headers).status_code == 200

@@ -92,6 +92,21 @@ def test_the_client_gets_the_lists_of_the_library(client, shops):
     assert [item.item_id for item in client.items("thing 3")] == ["id-3"]
 
 
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(served, shops):
+    port = served[1].rpartition(":")[2]
+    words = [sys.executable, "-m", "sidestep", "serve", str(shops / "shop"), "--port", port]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"--port {port}: nobody can listen there" in " ".join(done.stderr.split())
+
+
+def test_the_client_takes_all_that_is_known_of_a_user(client):
+    with pytest.raises(RefusedError, match="times are given, and this network reads none"):
+        client.recommend(["id-1"], times=[3])
+    with pytest.raises(TypeError, match="history is a list of item IDs, got a text"):
+        client.recommend("id-1")
+
+
 def test_a_refusal_has_its_sentence(client):
     with pytest.raises(RefusedError, match="no item 'a/b'") as refused:
         client.item("a/b")

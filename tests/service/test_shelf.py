@@ -76,7 +76,7 @@ def test_what_another_process_makes_unavailable_is_unavailable_here(shops, state
     assert "id-3" not in items(shelf, question("id-1", k=12))[0]
 
 
-def test_a_list_that_is_made_while_an_item_goes_is_made_again(shelf, state, monkeypatch):
+def test_a_list_that_is_made_while_an_item_goes_is_made_again(shelf, monkeypatch):
     """The item goes after the batch was computed, and before anybody is given the list."""
     first = items(shelf, question("id-1", k=12))[0][0]
     answering, calls = type(shelf.answering), itertools.count()
@@ -85,7 +85,7 @@ def test_a_list_that_is_made_while_an_item_goes_is_made_again(shelf, state, monk
     def interrupted(self, questions, rung):
         found = compute(self, questions, rung)
         if next(calls) == 0:
-            state.change(lambda now: now.model_copy(update={"unavailable": frozenset({first})}))
+            shelf.make_unavailable([first])
         return found
 
     monkeypatch.setattr(answering, "answer", interrupted)
@@ -119,7 +119,7 @@ def test_a_reload_answers_as_the_new_bundle_and_keeps_what_is_unavailable(shops,
     assert items(shelf, question("id-1", k=12)) == [expected]
     shelf.roll_back()
     assert items(shelf, question("id-1", k=12)) == [before]
-    with pytest.raises(RefusedBundleError, match="no way back"):
+    with pytest.raises(RefusedBundleError, match="no other bundle to go back to"):
         shelf.roll_back()
 
 
@@ -127,13 +127,16 @@ def test_a_reload_answers_as_the_new_bundle_and_keeps_what_is_unavailable(shops,
     ("name", "error", "words"),
     [
         ("damaged", RefusedBundleError, "not the file that manifest.json describes"),
+        ("empty", RefusedBundleError, "empty"),
+        ("é" * 200, ValueError, "no name of a folder beside"),
         ("nowhere", FileNotFoundError, "no folder 'nowhere'"),
         ("../shop", ValueError, "no name of a folder beside"),
         ("/etc", ValueError, "no name of a folder beside"),
         ("..", ValueError, "no name of a folder beside"),
     ],
 )
-def test_a_bad_reload_leaves_the_old_bundle(shelf, state, name, error, words):
+def test_a_bad_reload_leaves_the_old_bundle(shops, shelf, state, name, error, words):
+    (shops / "empty").mkdir(exist_ok=True)
     before = items(shelf, question("id-1"))
     with pytest.raises(error, match=words):
         shelf.reload(name)
@@ -209,7 +212,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path, shops):
     assert file.read_text() == '{"name": "something else"}'
 
 
-def test_a_bundle_that_was_replaced_in_its_place_is_loaded_and_has_no_way_back(shops, tmp_path):
+def test_a_bundle_that_was_replaced_in_its_place_is_loaded(shops, tmp_path):
     shutil.copytree(shops / "shop", tmp_path / "shop")
     state = SharedState(tmp_path / "state.json")
     state.start(tmp_path / "shop")
@@ -219,8 +222,16 @@ def test_a_bundle_that_was_replaced_in_its_place_is_loaded_and_has_no_way_back(s
     shelf.reload()
     [expected] = load(shops / "other", device="cpu").recommend([["id-1"]], 5)
     assert items(shelf, question("id-1")) == [expected.item_ids]
-    with pytest.raises(RefusedBundleError, match="shop was replaced in its place"):
+    with pytest.raises(RefusedBundleError, match="no other bundle to go back to"):
         shelf.roll_back()
+
+
+def test_loading_a_bundle_again_does_not_forget_the_one_before(shops, shelf):
+    [before] = items(shelf, question("id-1"))
+    shelf.reload("other")
+    shelf.reload()
+    shelf.roll_back()
+    assert items(shelf, question("id-1")) == [before]
 
 
 def test_reloads_of_two_processes_end_in_one_bundle(shops, state, shelf):
@@ -243,3 +254,46 @@ def test_who_cleans_the_disk_does_not_stop_the_service(shelf, tmp_path):
     assert "id-3" not in items(shelf, question("id-1", k=12))[0]
     shelf.make_unavailable(["id-4"])
     assert not {"id-3", "id-4"} & {*items(shelf, question("id-1", k=12))[0]}
+
+
+def test_a_damaged_state_file_changes_nothing_and_is_written_anew(shelf, tmp_path, caplog):
+    shelf.make_unavailable(["id-3"])
+    for text in ("{", "[]", "", '{"unavailable": 3}'):
+        (tmp_path / "state.json").write_text(text)
+        for _ in range(3):
+            assert "id-3" not in items(shelf, question("id-1", k=12))[0]
+    assert len([line for line in caplog.messages if "goes on with the state before" in line]) == 4
+    shelf.make_unavailable(["id-4"])
+    assert SharedState(tmp_path / "state.json").read().unavailable == {"id-3", "id-4"}
+
+
+def test_a_list_that_is_asked_for_within_a_reload_brings_no_old_bundle_back(
+    shops, state, shelf, monkeypatch
+):
+    """Between the new state and the new bundle, another thread asks and sees the new mark."""
+    change, askers = SharedState.change, []
+
+    def interrupted(self, changed):
+        made = change(self, changed)
+        asker = threading.Thread(target=lambda: items(shelf, question("id-1")))
+        asker.start()
+        asker.join(0.3)  # it waits for the lock of the swap
+        askers.append(asker)
+        return made
+
+    monkeypatch.setattr(SharedState, "change", interrupted)
+    shelf.reload("other")
+    for asker in askers:
+        asker.join()
+    assert shelf.generation == 1
+    [expected] = load(shops / "other", device="cpu").recommend([["id-1"]], 5)
+    assert items(shelf, question("id-1")) == [expected.item_ids]
+
+
+def test_two_services_do_not_share_a_state(state):
+    with (
+        state.held(),
+        pytest.raises(ValueError, match="another service uses this file"),
+        SharedState(state._file).held(),
+    ):
+        pass

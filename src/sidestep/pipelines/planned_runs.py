@@ -33,6 +33,7 @@ class PlannedRun:
     needs: the names of the runs that it is made of.
     label: names the run in results, where no search does: its kind, or the recipe that improved it.
     is_searched: whether a search over semantic IDs recommends.
+    is_improved: whether a recipe has improved the run, or the run that a ranker stands beside.
     ranker: the kind of the ranker beside the run; None where there is none.
     """
 
@@ -42,13 +43,12 @@ class PlannedRun:
     needs: tuple[str, ...] = ()
     label: str
     is_searched: bool
+    is_improved: bool = False
     ranker: str | None = None
 
     def is_like(self, other: PlannedRun) -> bool:
         """Whether both runs may get one name in results, unless the pipeline gives them others."""
-        ours, theirs = (
-            ("searched" if run.is_searched else run.label, run.ranker) for run in (self, other)
-        )
+        ours, theirs = ((run.section, run.label, run.ranker) for run in (self, other))
         return ours == theirs
 
 
@@ -91,14 +91,15 @@ def method_of(run: PlannedRun, runs: Runs, search: str | None) -> str | None:
     """The name of a run in results; None leaves the name to the evaluation.
 
     Results know runs by their method. Runs whose methods would be the same get a name that ends
-    with the name of the run.
+    with the name of the run. So does every run that a recipe has improved: its search may be the
+    one of the run before, which keeps its name.
 
     Args:
         run: one of `runs`.
         runs: all runs of the pipeline.
         search: of all evaluations; None where validation chooses one after the training.
     """
-    if sum(run.is_like(other) for other in runs.values()) == 1:
+    if not run.is_improved and sum(run.is_like(other) for other in runs.values()) == 1:
         return None
     start = (search if run.is_searched else None) or run.label
     return f"{results.method_part(start)}-{results.method_part(run.name)}"
@@ -157,6 +158,7 @@ def _attached(name: str, attached: Attached, runs: Runs) -> PlannedRun:
         needs=(run.name, ranker.name),
         label=run.label,
         is_searched=run.is_searched,
+        is_improved=run.is_improved,
         ranker=ranker.config.kind,
     )
 
@@ -174,6 +176,7 @@ def _aligned(name: str, aligned: Aligned, runs: Runs, where: str) -> PlannedRun:
         needs=(aligned.run, *aligned.teachers),
         label=aligned.recipe,
         is_searched=runs[aligned.run].is_searched,
+        is_improved=True,
     )
 
 

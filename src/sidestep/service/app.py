@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib import resources
 from threading import Lock
@@ -21,7 +20,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from sidestep.bundle import requests
+from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.filters import filter_key
+from sidestep.padding import NO_ITEM
 from sidestep.runs.searches import AskedSearch, can_search
 from sidestep.search.specs import SPECS
 from sidestep.service import questions as asking
@@ -53,12 +54,15 @@ from sidestep.service.scheduler import (
     Scheduler,
     TooLateError,
 )
-from sidestep.service.shelf import RefusedBundleError, Shelf
+from sidestep.service.shelf import RefusedBundleError, Shelf, UnsteadyError
 from sidestep.service.state import SharedState, State
 from sidestep.service.watching import PROBLEM, Watched
 from sidestep.version import __version__
 
 T = TypeVar("T")
+
+_REFUSALS = (KeyError, TypeError, ValueError, FileNotFoundError, UnsteadyError)
+"""Errors of the library that refuse a request."""
 
 _LOOK_EVERY_S = 0.1
 """Seconds between two looks whether the caller is still there."""
@@ -159,14 +163,16 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def recommend(body: RecommendRequest, request: Request) -> RecommendResponse:
         """Lists of items for users, best item first."""
         shelf, scheduler = service.shelf, service.scheduler
-        questions = _questions(body, shelf, limits)
-        for question in questions:
-            _checked(shelf.answering.check, question)
+        # In a thread: masks of items and filters of texts must not keep others waiting.
+        questions = await run_in_threadpool(_checked_questions, body, shelf, limits)
         most_ms = service.config.queueing.deadline_ms
         asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
         # The time counts from the first byte, also that in which the body was read.
         left_s = asked_ms / 1000 - (time.perf_counter() - request.state.began)
-        answers = await _answered(scheduler, questions, left_s, request)
+        try:
+            answers = await _answered(scheduler, questions, left_s, request)
+        except _REFUSALS as error:  # another bundle came after the check
+            raise _refusal(error) from error
         service.metrics.waiting.set(scheduler.num_waiting)
         for answer in answers:
             if answer.degraded is not None:
@@ -213,7 +219,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         index = catalog.ids.index_of(item_id)
         if index < 0:
             raise HTTPException(404, f"the catalog has no item {item_id!r:.80}.")
-        [found] = _catalog_items(service.shelf, np.array([index]))
+        [found] = _catalog_items(catalog, np.array([index]))
         return found
 
     @app.get("/v1/items")
@@ -221,18 +227,24 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         query: Annotated[str, Query(min_length=1, max_length=200)],
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> ItemsResponse:
-        """Items whose title holds the words of the query; their ID, where there are no titles."""
+        """Items whose title holds all words of the query, and the item of this ID first."""
         catalog = service.shelf.answering.snapshot.recommender.catalog
+        words = query.lower().split()
+        if not words:
+            raise HTTPException(422, "query: write a word of a title, or an ID.")
         if catalog.texts is None:
             title = pl.Series(catalog.item_ids.to_pylist(), dtype=pl.String)
         else:
             title = catalog.titles.cast(pl.String)
         title = title.str.to_lowercase()
         is_found = title.is_not_null()
-        for word in query.lower().split():
+        for word in words:
             is_found &= title.str.contains(word, literal=True).fill_null(False)
-        found = is_found.arg_true().head(limit).to_numpy().astype(np.int64)
-        return ItemsResponse(items=_catalog_items(service.shelf, found))
+        own = catalog.indices_of([query.strip()])
+        named = own[own != NO_ITEM]
+        titled = is_found.arg_true().to_numpy().astype(np.int64)
+        found = np.concatenate([named, titled[~np.isin(titled, named)]])[:limit]
+        return ItemsResponse(items=_catalog_items(catalog, found))
 
 
 def _add_page(app: FastAPI) -> None:
@@ -261,6 +273,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/readyz", responses=_BUSY)
     async def readyz() -> dict[str, str]:
         """Whether the bundle is loaded and warm."""
+        if not service.scheduler.is_alive:
+            raise HTTPException(503, "the thread that answers has ended; start the service again.")
         return {"status": "ready", "snapshot": str(service.shelf.answering.snapshot.id)}
 
     @app.get("/metrics")
@@ -278,9 +292,15 @@ def _add_admin(app: FastAPI, service: Service) -> None:
         token = service.config.admin_token
         if token is None:
             raise HTTPException(403, "this service was started without an admin token.")
-        given = authorization.removeprefix("Bearer ").encode()
-        if not hmac.compare_digest(given, token.encode()):
-            raise HTTPException(401, "send the header 'Authorization: Bearer TOKEN'.")
+        scheme, _, given = authorization.partition(" ")
+        # Headers are bytes, which the framework reads as Latin-1.
+        is_own = hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
+        if scheme.lower() != "bearer" or not is_own:
+            raise HTTPException(
+                401,
+                "send the header 'Authorization: Bearer TOKEN'.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
 
     def told(state: State) -> ServiceState:
         return ServiceState(
@@ -323,7 +343,7 @@ def _add_errors(app: FastAPI) -> None:
         title = "Not found" if error.status_code == 404 else "Refused"
         problem = Problem(title=title, status=error.status_code, detail=str(error.detail))
         headers = {"Retry-After": "1"} if error.status_code == 503 else {}
-        return answered(request, problem, **(error.headers or {}), **headers)
+        return answered(request, problem, **{**(error.headers or {}), **headers})
 
     @app.exception_handler(RequestValidationError)
     async def misread(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -351,14 +371,27 @@ def _checked(function: Callable[..., T], *arguments: Any) -> T:
     """Calls a function; its refusals become those of a request."""
     try:
         return function(*arguments)
-    except RefusedBundleError as error:
-        raise HTTPException(409, str(error)) from error
-    except FileNotFoundError as error:
-        raise HTTPException(404, str(error)) from error
-    except KeyError as error:
-        raise HTTPException(422, str(error.args[0])) from error
-    except (TypeError, ValueError) as error:
-        raise HTTPException(422, str(error)) from error
+    except _REFUSALS as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> HTTPException:
+    """The refusal of a request for an error of the library."""
+    if isinstance(error, RefusedBundleError):
+        return HTTPException(409, str(error))
+    if isinstance(error, FileNotFoundError):
+        return HTTPException(404, str(error))
+    if isinstance(error, UnsteadyError):
+        return HTTPException(503, str(error))
+    return HTTPException(422, str(error.args[0]) if isinstance(error, KeyError) else str(error))
+
+
+def _checked_questions(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Question]:
+    """See `_questions`; every one of them can be answered."""
+    found, answering = _questions(body, shelf, limits), shelf.answering
+    for question in found:
+        _checked(answering.check, question)
+    return found
 
 
 def _questions(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Question]:
@@ -445,10 +478,8 @@ async def _answered(
     request: Request,
 ) -> list[Answer]:
     """The answers to questions; nobody works on for a caller who is gone."""
-    futures: list[Future[Answer]] = []
+    futures = scheduler.submit_all(questions, deadline_s=deadline_s)
     try:
-        for question in questions:
-            futures.append(scheduler.submit(question, deadline_s=deadline_s))
         waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
         while True:
             done, _ = await asyncio.wait([waiting], timeout=_LOOK_EVERY_S)
@@ -481,9 +512,8 @@ def _on_the_wire(answer: Answer) -> UserAnswer:
     )
 
 
-def _catalog_items(shelf: Shelf, indices: np.ndarray) -> list[CatalogItem]:
-    """Items of the catalog by index, as messages."""
-    catalog = shelf.answering.snapshot.recommender.catalog
+def _catalog_items(catalog: Catalog, indices: np.ndarray) -> list[CatalogItem]:
+    """Items of a catalog by index, as messages."""
     texts = [{}] * len(indices) if catalog.texts is None else catalog.texts_of(indices).to_dicts()
     is_retired = catalog.is_retired
     return [

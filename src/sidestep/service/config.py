@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Limits(BaseModel):
@@ -47,7 +47,7 @@ class Queueing(BaseModel):
     """Users who wait; one more is refused with 429."""
 
     deadline_ms: float = Field(1000.0, gt=0, le=600_000)
-    """Milliseconds after which nobody needs an answer any more, unless a request says less."""
+    """The longest deadline of a request in milliseconds. A request may ask for a shorter one."""
 
 
 class ServiceConfig(BaseModel):
@@ -66,6 +66,16 @@ class ServiceConfig(BaseModel):
 
     limits: Limits = Limits()
     queueing: Queueing = Queueing()
+
+    @model_validator(mode="after")
+    def _queue_holds_a_request(self) -> "ServiceConfig":
+        """Refuses a queue that could never take the largest request."""
+        if self.limits.users > self.queueing.max_queue:
+            raise ValueError(
+                f"a request may have {self.limits.users} users, but only "
+                f"{self.queueing.max_queue} may wait; raise --max-queue, or lower --max-users"
+            )
+        return self
 
     admin_token: str | None = Field(None, min_length=16, repr=False)
     """The secret of requests that change the service; None refuses all of them."""

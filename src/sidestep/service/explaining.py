@@ -6,12 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
+from sidestep.bundle.eligibility import Eligibility
+from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.request_batch import RequestBatch
+from sidestep.bundle.requests import Request
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.trie import NO_STATE
 from sidestep.evaluation.search_tree import SearchTree, search_tree
 from sidestep.notices import naming_arguments
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.searches import AskedSearch
 from sidestep.search.beam import BeamSearch
@@ -61,19 +66,35 @@ def explain(answering: Answering, question: Question) -> ExplainResponse:
         score_kind=tree.score_kind,
         num_levels=tree.num_levels,
         num_proposed=len(tree.nodes) - 1,
-        nodes=_nodes(shown, recommender.catalog),
+        nodes=_nodes(shown, recommender.catalog, _is_allowed(request, batch, recommender)),
     )
 
 
-def _nodes(tree: SearchTree, catalog: Catalog) -> list[TreeNode]:
-    """The nodes of a tree as messages, each with words for what lies below."""
+def _is_allowed(
+    request: Request, batch: RequestBatch, recommender: LoadedRecommender
+) -> Bool[np.ndarray, " items"]:
+    """The items that the list of a request may hold."""
+    catalog = recommender.catalog
+    eligible = Eligibility.of(request.available, request.where)
+    mask = eligible.mask(catalog, catalog.num_items - recommender.num_new_items)
+    allowed = np.ones(catalog.num_items, dtype=bool) if mask is None else mask.numpy().copy()
+    if batch.unwanted is not None:
+        unwanted = batch.unwanted[0].numpy()
+        allowed[unwanted[unwanted != NO_ITEM]] = False
+    return allowed
+
+
+def _nodes(
+    tree: SearchTree, catalog: Catalog, is_allowed: Bool[np.ndarray, " items"]
+) -> list[TreeNode]:
+    """The nodes of a tree as messages, each with words for the allowed items below."""
     codes: dict[int, tuple[int, ...]] = {NO_STATE: ()}
     nodes = []
     for node in tree.nodes.values():  # parents come first
         codes[node.state] = (*codes[node.parent], node.code) if node.parent != NO_STATE else ()
         own = torch.tensor(codes[node.state], dtype=catalog.semantic_ids.dtype)
         is_below = (catalog.semantic_ids[:, : len(own)].cpu() == own).all(dim=1)
-        below = np.flatnonzero(is_below.numpy())
+        below = np.flatnonzero(is_below.numpy() & is_allowed)
         if catalog.popularity is not None:
             below = below[np.argsort(-catalog.popularity[below], kind="stable")]
         first = below[:_WORDS].astype(np.int64)

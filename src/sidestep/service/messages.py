@@ -194,7 +194,7 @@ class TreeNode(_Message):
 
     fate: Literal["expanded", "kept", "pruned", "unproposed"]
     num_items: int
-    """Items of the catalog below the prefix."""
+    """Items below the prefix that the list may hold."""
 
     words: list[str]
     """Titles of the most popular items below."""

@@ -1,10 +1,11 @@
 """Scheduling: questions become micro-batches, which one thread answers; no tensors are here.
 
-A question waits a little for others, so that one call answers many. A queue is bounded: what does
-not fit is refused at once, since a late answer helps nobody. When questions come faster than they
-are answered, the thread takes a cheaper way to answer: a rung of a ladder, best first.
+A question waits a little for others, so that one call answers many. A question that finds the
+queue full is refused at once: a late answer helps nobody. When questions come faster than they are
+answered, the thread takes a cheaper way to answer. The ways are the rungs of a ladder, best first.
 """
 
+import logging
 import math
 import time
 from collections import deque
@@ -16,11 +17,17 @@ from typing import Generic, TypeVar
 
 from sidestep.service.config import Queueing
 
+_LOG = logging.getLogger("sidestep.service")
+
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-_MEMORY = 0.8
-"""The weight of the past in the estimated time of an answer."""
+_RISE, _FALL = 0.5, 0.2
+"""Weights of the latest batch in the estimated time of a batch: of a slower and a faster one."""
+
+_FORGET = 0.7
+"""Whenever a cheaper rung answers, so much is left of the estimates of the better ones. A rung that
+was slow once is tried again."""
 
 _CAUTION = 1.5
 """A rung is taken if so many times its estimated time fits before the first deadline."""
@@ -103,7 +110,7 @@ class Scheduler(Generic[Q, A]):
         self._clock = clock
         self._report = report
         self._seconds: list[float | None] = [None] * num_rungs
-        """Estimated seconds per question of every rung; None before the first batch."""
+        """Estimated seconds per batch of every rung; None before the first batch."""
         self._queue: deque[_Waiting[Q, A]] = deque()
         self._changed = Condition()
         self._is_closed = False
@@ -113,37 +120,47 @@ class Scheduler(Generic[Q, A]):
             self._thread.start()
 
     def submit(self, question: Q, *, deadline_s: float | None = None) -> "Future[A]":
-        """Puts a question into the queue.
+        """Puts a question into the queue, see `submit_all`."""
+        return self.submit_all([question], deadline_s=deadline_s)[0]
+
+    def submit_all(
+        self, questions: Sequence[Q], *, deadline_s: float | None = None
+    ) -> "list[Future[A]]":
+        """Puts questions into the queue: all of them, or none.
 
         Args:
-            question: which `answer` understands.
-            deadline_s: seconds from now after which the answer is not needed; None takes the
+            questions: which `answer` understands.
+            deadline_s: seconds from now after which the answers are not needed; None takes the
                 setting, which is also the most.
 
         Returns:
-            The answer to come. To cancel it takes the question out of the queue.
+            The answers to come. To cancel one takes its question out of the queue.
 
         Raises:
-            QueueFullError: the queue is full.
+            QueueFullError: the queue has too few places.
             ClosedError: after `close`.
         """
         most = self._config.deadline_ms / 1000
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the service is closing, and takes no more requests.")
-            if len(self._queue) >= self._config.max_queue:
+            if len(self._queue) + len(questions) > self._config.max_queue:
                 self._drop_cancelled()
-            if len(self._queue) >= self._config.max_queue:
+            if len(self._queue) + len(questions) > self._config.max_queue:
                 raise QueueFullError(
-                    f"{len(self._queue)} users wait already, and no more may; try again later.",
+                    f"{len(self._queue)} users wait already, and at most {self._config.max_queue} "
+                    "may; try again later.",
                     retry_after_s=self._backlog_s(),
                 )
             now = self._clock()
             deadline = now + (most if deadline_s is None else min(deadline_s, most))
-            waiting = _Waiting[Q, A](question=question, came=now, deadline=deadline)
-            self._queue.append(waiting)
+            waiting = [
+                _Waiting[Q, A](question=question, came=now, deadline=deadline)
+                for question in questions
+            ]
+            self._queue.extend(waiting)
             self._changed.notify_all()
-        return waiting.future
+        return [each.future for each in waiting]
 
     @property
     def num_waiting(self) -> int:
@@ -175,13 +192,13 @@ class Scheduler(Generic[Q, A]):
         now = self._clock()
         by_rung: dict[int, list[_Waiting[Q, A]]] = {}
         for each in batch:
-            by_rung.setdefault(self._rung(each.deadline - now, len(batch)), []).append(each)
+            by_rung.setdefault(self._rung(each.deadline - now), []).append(each)
         reports = []
         for rung in sorted(by_rung, reverse=True):
             some, began = by_rung[rung], self._clock()
             self._answer_batch(some, rung)
             seconds = self._clock() - began
-            self._learn(rung, seconds / len(some))
+            self._learn(rung, seconds)
             waited_s = max(began - each.came for each in some)
             reports.append(
                 BatchReport(size=len(some), rung=rung, seconds=seconds, waited_s=waited_s)
@@ -191,9 +208,17 @@ class Scheduler(Generic[Q, A]):
         self.num_late += num_late
         return reports
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread answers questions."""
+        return self._thread.is_alive()
+
     def _work(self) -> None:
         while self._wait_for_batch():
-            self.work_once()
+            try:
+                self.work_once()
+            except Exception:  # whatever it is, the next questions must be answered
+                _LOG.exception("a batch was counted wrongly")
 
     def _wait_for_batch(self) -> bool:
         """Waits until a batch is full, or its first question has waited long enough.
@@ -235,6 +260,8 @@ class Scheduler(Generic[Q, A]):
         """Gives every question its answer, or its own error."""
         try:
             answers = self._answer([each.question for each in batch], rung)
+            if len(answers) != len(batch):
+                raise RuntimeError(f"{len(answers)} answers to {len(batch)} questions.")
         except Exception as error:  # whatever it is, it belongs to those who asked
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
@@ -245,7 +272,7 @@ class Scheduler(Generic[Q, A]):
         for each, answer in zip(batch, answers, strict=True):
             each.future.set_result(answer)
 
-    def _rung(self, left_s: float, size: int) -> int:
+    def _rung(self, left_s: float) -> int:
         """The best rung that is likely to answer in time.
 
         The questions that stay in the queue count, too: whoever takes too long for one batch makes
@@ -253,28 +280,41 @@ class Scheduler(Generic[Q, A]):
 
         Args:
             left_s: seconds before the deadline.
-            size: questions of the batch.
         """
         last = len(self._seconds) - 1
         for rung, seconds in enumerate(self._seconds[:last]):
-            if (seconds or 0.0) * size * _CAUTION <= left_s and not self._falls_behind(seconds):
+            known = seconds or 0.0
+            if known * _CAUTION <= left_s and self._queue_s(known) <= self._queue_left_s():
                 return rung
         return last
 
-    def _falls_behind(self, seconds: float | None) -> bool:
-        """Whether the last in the queue would wait longer than the deadline, with such answers."""
-        return (seconds or 0.0) * len(self._queue) > self._config.deadline_ms / 1000
+    def _queue_s(self, seconds: float) -> float:
+        """Seconds that the whole queue takes, if every batch takes so many."""
+        return seconds * math.ceil(len(self._queue) / self._config.max_batch)
+
+    def _queue_left_s(self) -> float:
+        """Seconds before the deadline of the last one in the queue; infinity without a queue."""
+        try:
+            return self._queue[-1].deadline - self._clock()
+        except IndexError:
+            return math.inf
 
     def _learn(self, rung: int, seconds: float) -> None:
+        """Corrects the estimate of a rung by a batch, and forgets a little of the better ones."""
         known = self._seconds[rung]
-        self._seconds[rung] = (
-            seconds if known is None else _MEMORY * known + (1 - _MEMORY) * seconds
-        )
+        if known is None:
+            self._seconds[rung] = seconds
+        else:
+            weight = _RISE if seconds > known else _FALL
+            self._seconds[rung] = (1 - weight) * known + weight * seconds
+        for better in range(rung):
+            before = self._seconds[better]
+            self._seconds[better] = None if before is None else _FORGET * before
 
     def _backlog_s(self) -> int:
         """Whole seconds that the fastest known rung needs for the whole queue; at least one."""
         known = [seconds for seconds in self._seconds if seconds is not None]
-        return max(1, math.ceil(min(known, default=0.0) * len(self._queue)))
+        return max(1, math.ceil(self._queue_s(min(known, default=0.0))))
 
     def _drop_cancelled(self) -> None:
         kept = [each for each in self._queue if not each.future.cancelled()]

@@ -7,11 +7,13 @@ import logging
 import os
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client.multiprocess import mark_process_dead
 
 from sidestep.service.app import make_app
 from sidestep.service.config import ServiceConfig
@@ -20,6 +22,9 @@ from sidestep.service.state import SharedState
 
 _SETTINGS = "SIDESTEP_SERVICE"
 """The environment variable by which worker processes are given the settings."""
+
+_PING_S = 120
+"""Seconds in which a worker process must give a sign of life: importing and loading take long."""
 
 _DRAIN_S = 30
 """Seconds in which requests may end after somebody stops the service."""
@@ -36,8 +41,10 @@ def serve(config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> N
         port: 0 takes a free one, which the log names.
         workers: processes, each with a copy of the network.
     """
-    SharedState(config.state).start(config.bundle.absolute())
+    state = SharedState(config.state)
     with ExitStack() as stack:
+        stack.enter_context(state.held())
+        state.start(config.bundle.absolute())
         if workers > 1 and SHARED_FOLDER not in os.environ:
             folder = tempfile.TemporaryDirectory(prefix="sidestep-metrics-")
             os.environ[SHARED_FOLDER] = stack.enter_context(folder)
@@ -51,15 +58,26 @@ def serve(config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> N
             log_config=_logging(),
             access_log=False,  # the application writes its own lines
             timeout_graceful_shutdown=_DRAIN_S,
+            timeout_worker_healthcheck=_PING_S,
         )
 
 
 def app_of_worker() -> FastAPI:
     """The application of a worker process, with the settings of its parent."""
     config = ServiceConfig.model_validate_json(os.environ[_SETTINGS])
+    _forget_dead_processes()
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     return make_app(config)
+
+
+def _forget_dead_processes() -> None:
+    """Takes worker processes that died out of the metrics."""
+    folder = os.environ.get(SHARED_FOLDER)
+    for file in Path(folder).glob("gauge_live*.db") if folder is not None else ():
+        pid = int(file.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists():
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 class JsonLines(logging.Formatter):

@@ -21,7 +21,7 @@ from sidestep.bundle.requests import Request
 from sidestep.bundle.snapshot import Snapshot
 from sidestep.bundle.users import histories_of
 from sidestep.service.questions import NUM_RUNGS, Answer, Answering, Question
-from sidestep.service.state import SharedState, State
+from sidestep.service.state import Mark, SharedState, State
 
 _LOG = logging.getLogger("sidestep.service")
 
@@ -30,6 +30,9 @@ _NUM_CANARIES = 64
 
 _K = 10
 """Length of the lists of canaries and of the warm-up."""
+
+_LONGEST_NAME = 255
+"""Bytes of the name of a folder."""
 
 _WATCH_EVERY_S = 0.2
 """Seconds between two looks at the reloads of other processes."""
@@ -42,6 +45,10 @@ class RefusedBundleError(ValueError):
     """A bundle that must not take the place of the one that answers."""
 
 
+class UnsteadyError(RuntimeError):
+    """The available items changed again and again while a list was made."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shelved:
     """A bundle that can answer.
@@ -51,6 +58,8 @@ class _Shelved:
     whole: the snapshot with all items of the bundle.
     unavailable: IDs of the items that lists do not hold.
     answering: the snapshot without the unavailable items.
+    mark: of the state from which the unavailable items were taken, see `SharedState.mark`. It
+        stands beside them, so that nobody can see the one without the other.
     """
 
     path: Path
@@ -58,9 +67,12 @@ class _Shelved:
     whole: Snapshot
     unavailable: frozenset[str]
     answering: Answering
+    mark: Mark | None = None
 
     def without(self, unavailable: frozenset[str]) -> _Shelved:
         """The same bundle with other unavailable items."""
+        if unavailable == self.unavailable:
+            return self
         return _shelved(self.path, self.generation, self.whole, unavailable)
 
 
@@ -86,10 +98,9 @@ class Shelf:
         self._device = device
         self._max_batch = max_batch
         self._reloading, self._swapping = Lock(), Lock()
-        self._mark = state.mark()
         found = state.read()
         new = self._loaded(found.bundle, found.unavailable)
-        self._shelved = replace(new, generation=found.generation)
+        self._shelved = self._marked(replace(new, generation=found.generation))
         self._closed = Event()
         self._watcher = Thread(target=self._watch, name="sidestep-watcher", daemon=True)
 
@@ -103,8 +114,8 @@ class Shelf:
 
     @property
     def answering(self) -> Answering:
-        """The snapshot that answers now."""
-        return self._shelved.answering
+        """The snapshot that answers now, without the items that are unavailable now."""
+        return self._followed().answering
 
     @property
     def generation(self) -> int:
@@ -122,13 +133,16 @@ class Shelf:
         Args:
             questions: see `Answering.answer`.
             rung: of the ladder.
+
+        Raises:
+            UnsteadyError: the available items change faster than lists are made.
         """
         for _ in range(_TRIES):
-            self._follow_availability()
-            answers = self.answering.answer(questions, rung)
-            if self._state.mark() == self._mark:
+            now = self._followed()
+            answers = now.answering.answer(questions, rung)
+            if self._state.mark() == now.mark:
                 return answers
-        raise RuntimeError("the items that are available change faster than lists are made.")
+        raise UnsteadyError("the items that are available change faster than lists are made.")
 
     def make_unavailable(self, item_ids: Collection[str], back: Collection[str] = ()) -> State:
         """Takes items out of all lists, and lets others come back.
@@ -154,7 +168,7 @@ class Shelf:
             return state.model_copy(update={"unavailable": unavailable})
 
         state = self._state.change(changed)
-        self._follow_availability()
+        self._followed()
         return state
 
     def reload(self, name: str | None = None) -> State:
@@ -170,27 +184,22 @@ class Shelf:
             ValueError: the name leads elsewhere.
         """
         with self._reloading:
-            old = self._shelved.path
-            return self._take(old if name is None else self._beside(name), previous=old)
+            state = self._state.read()  # this process may still answer by an older bundle
+            path = state.bundle if name is None else self._beside(name)
+            is_same = path == state.bundle
+            return self._take(path, previous=state.previous if is_same else state.bundle)
 
     def roll_back(self) -> State:
-        """Goes back to the bundle of before the last reload.
+        """Goes back to the bundle of before the last reload of another one.
 
         Raises:
-            FileNotFoundError: the bundle is gone.
-            RefusedBundleError: there was no reload, the bundle was replaced in its place, or it
-                cannot be loaded any more.
+            RefusedBundleError: there is none, or it cannot be loaded any more.
         """
         with self._reloading:
-            state = self._state.read()
-            if state.previous is None:
-                raise RefusedBundleError("no reload has happened, so there is no way back.")
-            if state.previous == state.bundle:
-                raise RefusedBundleError(
-                    f"{state.bundle.name} was replaced in its place, and its old files are gone; "
-                    "next time, write the new bundle into a folder of its own."
-                )
-            return self._take(state.previous, previous=None)
+            previous = self._state.read().previous
+            if previous is None:
+                raise RefusedBundleError("there is no other bundle to go back to.")
+            return self._take(previous, previous=None)
 
     def _take(self, path: Path, *, previous: Path | None) -> State:
         """Lets a bundle answer from now on, here and, by the state, in other processes.
@@ -206,21 +215,23 @@ class Shelf:
             changes = {"bundle": path, "previous": previous, "generation": later}
             return state.model_copy(update=changes)
 
-        changed = self._state.change(taken)
-        self._swap(replace(new, generation=changed.generation))
+        with self._swapping:
+            changed = self._state.change(taken)
+            self._shelved = self._marked(replace(new, generation=changed.generation))
         return changed
 
-    def _swap(self, new: _Shelved) -> None:
-        """Puts a bundle in the place of the old one, without the items that are unavailable now."""
-        with self._swapping:
-            self._mark = self._state.mark()
-            unavailable = self._state.read().unavailable
-            self._shelved = new if new.unavailable == unavailable else new.without(unavailable)
+    def _marked(self, shelved: _Shelved) -> _Shelved:
+        """A bundle without the items that are unavailable now, and the mark of that state."""
+        mark = self._state.mark()  # before the state is read: a later one is then seen as new
+        unavailable = self._state.read().unavailable
+        return replace(shelved.without(unavailable), mark=mark)
 
-    def _follow_availability(self) -> None:
-        """Takes over the unavailable items of the state, if they are others."""
-        if self._state.mark() != self._mark:
-            self._swap(self._shelved)
+    def _followed(self) -> _Shelved:
+        """The bundle that answers, after it has taken over the unavailable items of the state."""
+        if self._state.mark() != self._shelved.mark:
+            with self._swapping:
+                self._shelved = self._marked(self._shelved)
+        return self._shelved
 
     def _watch(self) -> None:
         """Follows reloads of other processes; a bundle that fails here leaves the old one."""
@@ -235,13 +246,15 @@ class Shelf:
                         continue
                     failed = state
                     new = self._loaded(state.bundle, state.unavailable)
-                    self._swap(replace(new, generation=state.generation))
+                    with self._swapping:
+                        self._shelved = self._marked(replace(new, generation=state.generation))
             except Exception:  # this thread must live as long as the process
                 _LOG.exception("the bundle of another process could not be taken over")
 
     def _beside(self, name: str) -> Path:
         """The folder of a name, beside the bundle that the service was started with."""
-        if name in ("", ".", "..") or Path(name).name != name or "\\" in name:
+        is_long = len(name.encode(errors="replace")) > _LONGEST_NAME
+        if is_long or name in ("", ".", "..") or Path(name).name != name or "\\" in name:
             raise ValueError(
                 f"{name!r:.80} is no name of a folder beside the bundle of this service; write the "
                 "name alone, without a path."
@@ -257,7 +270,7 @@ class Shelf:
             whole = Snapshot.of(load(path, device=self._device))
             new = _shelved(path, 0, whole, unavailable)
             self._ask_canaries(new)
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, FileNotFoundError) as error:
             raise RefusedBundleError(str(error)) from error
         return new
 

@@ -4,14 +4,21 @@ A worker process looks at the file before and after every batch, which costs a s
 item that one process makes unavailable appears in no later answer of another process.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json, write_json
+
+Mark = tuple[int, int, int]
+"""A value that changes with the file of a state: its inode, its time and its size."""
+
+_LOG = logging.getLogger("sidestep.service")
 
 
 class State(BaseModel):
@@ -39,6 +46,7 @@ class SharedState:
         """Names the file, which need not be there."""
         self._file = file
         self._lock = FileLock(file.with_name(f"{file.name}.lock"))
+        self._told: Mark | None = None
         self._known: State | None = None
         """The state as this process last saw it: whoever cleans a disk may delete the file."""
 
@@ -55,30 +63,55 @@ class SharedState:
             unavailable = frozenset[str]() if earlier is None else earlier.unavailable
             return self._write(State(bundle=bundle, unavailable=unavailable))
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other services away from the file.
+
+        Raises:
+            ValueError: another service uses it.
+        """
+        lock = FileLock(self._file.with_name(f"{self._file.name}.service"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ValueError(
+                f"{self._file}: another service uses this file; name another one with --state."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def change(self, changed: Callable[[State], State]) -> State:
         """Changes the state, while no other process does.
 
         Raises:
-            FileNotFoundError: the file is gone, and this process has not seen it.
-            ValueError: the file is no state of a service.
+            FileNotFoundError, ValueError: see `read`.
         """
         with self._lock:
             return self._write(changed(self.read()))
 
     def read(self) -> State:
-        """The state; the one that was last seen, if the file is gone.
+        """The state; the one that was last seen, if the file is gone or damaged.
 
         Raises:
             FileNotFoundError: the file is gone, and this process has not seen it.
-            ValueError: the file is no state of a service.
+            ValueError: the file is no state of a service, and this process has seen none.
         """
-        self._known = self._found() or self._known
+        try:
+            self._known = self._found() or self._known
+        except ValueError as error:
+            if self._known is None:
+                raise
+            if self.mark() != self._told:  # once
+                self._told = self.mark()
+                _LOG.error(f"{error} The service goes on with the state before.")
         if self._known is None:
             raise FileNotFoundError(f"{self._file}: is gone; start the service again.")
         return self._known
 
-    def mark(self) -> tuple[int, int, int] | None:
-        """A value that changes with the file: its inode, its time, its size; None if it is gone."""
+    def mark(self) -> Mark | None:
+        """The mark of the file; None if it is gone."""
         try:
             found = self._file.stat()
         except FileNotFoundError:

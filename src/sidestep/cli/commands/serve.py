@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -78,6 +79,7 @@ def serve(
     """
     _refuse_missing_extra()
     read_manifest(bundle_folder(bundle) / MANIFEST)  # says at once that there is none
+    _refuse_taken(host, port)
     token = os.environ.get(TOKEN) or None
     if token is not None and len(token) < 16:
         raise ValueError(f"{TOKEN} has {len(token)} characters; give at least 16, or unset it.")
@@ -101,6 +103,20 @@ def serve(
         # Not among the log lines, which programs read.
         typer.echo(f"Serving {bundle} on {where}; /docs describes the routes. Ctrl-C stops.")
         serving.serve(config, host=host, port=port, workers=workers)
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Raises a `ValueError` where nobody can listen: said before the network is loaded."""
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(kind) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError as error:
+            raise ValueError(
+                f"--host {host} --port {port}: nobody can listen there ({error.strerror}); name "
+                "another port, or 0 for a free one."
+            ) from error
 
 
 def _refuse_missing_extra() -> None:

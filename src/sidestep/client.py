@@ -62,9 +62,9 @@ class Client:
             admin_token: for `set_availability`, `reload` and `roll_back`.
             timeout_s: seconds to wait for an answer.
         """
-        headers: dict[str | bytes, str | bytes] = {}
+        headers: dict[bytes, bytes] = {}
         if admin_token is not None:  # as bytes: a header that is a text must be ASCII
-            headers["Authorization"] = f"Bearer {admin_token}".encode()
+            headers[b"Authorization"] = f"Bearer {admin_token}".encode()
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
 
     def __enter__(self) -> Client:

@@ -351,6 +351,8 @@ def test_titles_are_read_once(tmp_path):
     assert catalog.titles_of(np.array([1])) == ["B"]
     (tmp_path / "catalog" / "texts.parquet").unlink()
     assert catalog.titles_of(np.array([4, 0])) == ["E", "A"]
+    retired = catalog.retired(catalog.ids_of(np.array([1])))
+    assert retired.titles_of(np.array([4, 0])) == ["E", "A"]
 
 
 def test_a_catalog_is_mapped_without_being_read_unless_that_is_asked_for(tmp_path):

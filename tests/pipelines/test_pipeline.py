@@ -231,6 +231,10 @@ def test_a_change_of_a_teacher_is_a_change_of_its_student(tmp_path, config):
             "one and two are made of each other",
         ),
         ({"graph": {"run": "transformer", "recipe": "tree"}}, "'graph' is a run of train"),
+        (
+            {"new": {"run": "transformer", "recipe": "tree", "backbone": "sasrec"}},
+            "run and recipe decide backbone; leave backbone out",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused_before_the_work(

@@ -191,7 +191,7 @@ class Catalog:
             raise ValueError(
                 f"all {self.num_items} items would be retired, and nothing left to recommend."
             )
-        return replace(self, is_retired=is_retired if is_retired.any() else None)
+        return self._with_tombstones(is_retired)
 
     def restored(self, item_ids: Sequence[str]) -> "Catalog":
         """A copy without the tombstones of items; items without a tombstone stay as they are.
@@ -201,7 +201,7 @@ class Catalog:
         """
         is_retired = self._tombstones()
         is_retired[self._indices_of_known(item_ids)] = False
-        return replace(self, is_retired=is_retired if is_retired.any() else None)
+        return self._with_tombstones(is_retired)
 
     def recounted(self, popularity: Int[np.ndarray, " items"]) -> "Catalog":
         """A copy with other counts, which order the items of buckets."""
@@ -454,6 +454,12 @@ class Catalog:
         if self.is_retired is None:
             return np.zeros(self.num_items, dtype=bool)
         return np.array(self.is_retired)
+
+    def _with_tombstones(self, is_retired: Bool[np.ndarray, " items"]) -> "Catalog":
+        """A copy with other tombstones, which shares the titles that were read."""
+        made = replace(self, is_retired=is_retired if is_retired.any() else None)
+        object.__setattr__(made, "_titles", self._titles)
+        return made
 
     def _indices_of_known(self, item_ids: Sequence[str]) -> Int[np.ndarray, " ids"]:
         """The index of each item; a `KeyError` names the first that the catalog lacks."""

@@ -57,6 +57,14 @@ class Aligned(BaseModel):
     teachers: list[str] = Field(default_factory=list)
     """Names of other runs whose item heads teach, too, with the recipe `tree`."""
 
+    @model_validator(mode="after")
+    def _names_its_run_once(self) -> "Aligned":
+        """Refuses settings by which a run would start from another one than `run` says."""
+        for key in ("backbone", "kind"):
+            if key in (self.model_extra or {}):
+                raise ValueError(f"run and recipe decide {key}; leave {key} out")
+        return self
+
     @property
     def needs(self) -> dict[str, str]:
         """See `Attached.needs`."""

@@ -17,7 +17,7 @@ def held(folder: Path, *, refusal: str) -> Iterator[None]:
     Raises:
         ValueError: somebody else holds it; `refusal` says who, and what to do.
     """
-    import filelock  # with asyncio, for which no help of a command should wait
+    import filelock  # slow to import: no --help should wait for it
 
     lock = filelock.FileLock(folder / LOCK)
     try:

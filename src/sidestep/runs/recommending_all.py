@@ -23,7 +23,6 @@ from sidestep.runs.searches import AskedSearch
 PLAN = "plan.json"
 """The file that says of what, and how, the shards of a folder are made."""
 
-_SHARDS = "part-*.parquet"
 _AT_ONCE = 1024
 """Users of one call, which a search takes in smaller batches."""
 
@@ -120,7 +119,10 @@ class DatasetUsers(Users):
 
 
 class ParquetUsers(Users):
-    """Users of parquet files with the columns user_id and history, a list of item IDs."""
+    """Users of parquet files with the columns user_id and history, a list of item IDs.
+
+    Each file becomes one shard, and its users are in memory at once. A user belongs into one file.
+    """
 
     def __init__(self, path: Path) -> None:
         """Names the files.

@@ -25,7 +25,6 @@ from sidestep.catalog.filters import filter_key
 from sidestep.padding import NO_ITEM
 from sidestep.runs.searches import AskedSearch, can_search
 from sidestep.search.specs import SPECS
-from sidestep.service import questions as asking
 from sidestep.service.config import Limits, ServiceConfig
 from sidestep.service.explaining import explain
 from sidestep.service.messages import (
@@ -46,7 +45,7 @@ from sidestep.service.messages import (
     UserAnswer,
 )
 from sidestep.service.metrics import Metrics
-from sidestep.service.questions import NUM_RUNGS, Answer, Question
+from sidestep.service.questions import NUM_RUNGS, Answer, AskedBoost, Question
 from sidestep.service.scheduler import (
     BatchReport,
     ClosedError,
@@ -448,8 +447,8 @@ def _refuse_large(body: RecommendRequest, limits: Limits) -> None:
             raise HTTPException(422, f"{name}: {size:,} is more than this service takes, {most:,}.")
 
 
-def _boost(boost: Boost) -> asking.Boost:
-    return asking.Boost(
+def _boost(boost: Boost) -> AskedBoost:
+    return AskedBoost(
         item_ids=None if boost.items is None else frozenset(boost.items),
         where=None if boost.where is None else filter_key(boost.where),
         by=boost.by,
@@ -514,16 +513,22 @@ def _on_the_wire(answer: Answer) -> UserAnswer:
 
 def _catalog_items(catalog: Catalog, indices: np.ndarray) -> list[CatalogItem]:
     """Items of a catalog by index, as messages."""
-    texts = [{}] * len(indices) if catalog.texts is None else catalog.texts_of(indices).to_dicts()
+    texts: list[dict[str, Any]] = [{}] * len(indices)
+    titles: list[str | None] = [None] * len(indices)
+    if catalog.texts is not None:
+        texts, titles = catalog.texts_of(indices).to_dicts(), [*catalog.titles_of(indices)]
     is_retired = catalog.is_retired
     return [
         CatalogItem(
             item_id=item_id,
+            title=title,
             texts={name: None if text is None else str(text) for name, text in row.items()},
             semantic_id=catalog.semantic_ids[index].tolist(),
             is_available=is_retired is None or not is_retired[index],
         )
-        for index, item_id, row in zip(indices, catalog.ids_of(indices), texts, strict=True)
+        for index, item_id, title, row in zip(
+            indices, catalog.ids_of(indices), titles, texts, strict=True
+        )
     ]
 
 

@@ -19,11 +19,19 @@ ItemId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=1000)]
 """An item ID as the catalog has it: a text, even where it looks like a number."""
 
 
-class _Message(BaseModel):
+class _Asked(BaseModel):
+    """A part of a request: what the service does not know is refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class User(_Message):
+class _Told(BaseModel):
+    """A part of an answer: an older client passes over what a newer service adds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class User(_Asked):
     """A user of a request."""
 
     history: list[ItemId] = Field(default_factory=list, examples=[["B0001", "B0007"]])
@@ -42,7 +50,7 @@ class User(_Message):
     """IDs of items that this user must not get."""
 
 
-class Search(_Message):
+class Search(_Asked):
     """A search over semantic IDs; what is left out is as the bundle has it."""
 
     name: Annotated[StrictStr, StringConstraints(pattern="^[a-z0-9-]{1,40}$")]
@@ -61,7 +69,7 @@ class Search(_Message):
     """Tokens in units of a beam."""
 
 
-class Boost(_Message):
+class Boost(_Asked):
     """A number that is added to the scores of some items: those named, or those that match."""
 
     items: list[ItemId] | None = None
@@ -80,7 +88,7 @@ class Boost(_Message):
         return self
 
 
-class RecommendRequest(_Message):
+class RecommendRequest(_Asked):
     """Users who ask for lists of the same kind."""
 
     users: list[User] = Field(min_length=1)
@@ -110,7 +118,7 @@ class RecommendRequest(_Message):
     """Milliseconds after which the answer is not needed; the service has its own limit, too."""
 
 
-class RankedItem(_Message):
+class RankedItem(_Told):
     """An item of a list."""
 
     item_id: str
@@ -120,7 +128,7 @@ class RankedItem(_Message):
     """Whether the item was appended after the training."""
 
 
-class UserAnswer(_Message):
+class UserAnswer(_Told):
     """The list of one user, best item first."""
 
     items: list[RankedItem]
@@ -140,13 +148,13 @@ class UserAnswer(_Message):
     """The name of the catalog, the unavailable items and the weights that answered."""
 
 
-class RecommendResponse(_Message):
+class RecommendResponse(_Told):
     """One answer per user, in their order."""
 
     answers: list[UserAnswer]
 
 
-class ExplainRequest(_Message):
+class ExplainRequest(_Asked):
     """A user whose search is to be explained; the fields are those of `RecommendRequest`."""
 
     user: User
@@ -163,7 +171,7 @@ class ExplainRequest(_Message):
         return RecommendRequest(users=[self.user], **self.model_dump(exclude={"user"}))
 
 
-class Searches(_Message):
+class Searches(_Told):
     """The searches that the bundle has all parts for."""
 
     own: str | None
@@ -176,7 +184,7 @@ class Searches(_Message):
     """Names of searches that can be explained."""
 
 
-class TreeNode(_Message):
+class TreeNode(_Told):
     """A prefix of codes that a search looked at."""
 
     node: int
@@ -200,7 +208,7 @@ class TreeNode(_Message):
     """Titles of the most popular items below."""
 
 
-class ExplainResponse(_Message):
+class ExplainResponse(_Told):
     """The search tree of one user: the best leaves, the ways to them, what was dropped there."""
 
     search: str
@@ -212,37 +220,38 @@ class ExplainResponse(_Message):
     nodes: list[TreeNode]
 
 
-class CatalogItem(_Message):
+class CatalogItem(_Told):
     """An item of the catalog."""
 
     item_id: str
+    title: str | None
     texts: dict[str, str | None]
     semantic_id: list[int]
     is_available: bool
     """Whether lists may hold the item."""
 
 
-class ItemsResponse(_Message):
+class ItemsResponse(_Told):
     """Items whose title holds the query."""
 
     items: list[CatalogItem]
 
 
-class Availability(_Message):
+class Availability(_Asked):
     """Items that leave all lists, and items that may come back."""
 
     unavailable: list[ItemId] = Field(default_factory=list)
     available: list[ItemId] = Field(default_factory=list)
 
 
-class Reload(_Message):
+class Reload(_Asked):
     """A bundle to load."""
 
     bundle: Annotated[StrictStr, StringConstraints(min_length=1, max_length=255)] | None = None
     """The name of a folder beside the bundle of the start; null loads the bundle of now again."""
 
 
-class ServiceState(_Message):
+class ServiceState(_Told):
     """The bundle and the number of items by which the service answers."""
 
     bundle: str

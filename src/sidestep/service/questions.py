@@ -17,6 +17,7 @@ from sidestep.catalog.latest import LatestAnswers
 from sidestep.notices import naming_arguments
 from sidestep.runs.searches import AskedSearch
 from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import SearchPolicy
 
 NUM_RUNGS = 3
 """The most ways in which a bundle can answer."""
@@ -31,7 +32,7 @@ BOOSTED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Boost:
+class AskedBoost:
     """A number that is added to the scores of some items; a negative one takes them down.
 
     item_ids: the items; None where a filter names them.
@@ -55,7 +56,7 @@ class Question:
 
     request: Request
     search: AskedSearch | None = None
-    boosts: tuple[Boost, ...] = ()
+    boosts: tuple[AskedBoost, ...] = ()
 
     @property
     def k(self) -> int:
@@ -79,7 +80,8 @@ class Answer:
 class Answering:
     """A snapshot and its ladder: the ways in which it can answer, best first.
 
-    As asked; by a beam of ten, if the bundle's own search is a wider beam; by popularity.
+    As asked; by a beam of ten, where the bundle searches by a beam; by popularity. A list that is
+    longer than ten, or that boosts reorder, takes a beam of its own length.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -120,12 +122,16 @@ class Answering:
                 for answer in self._popular.answer(asked)
             ]
         else:
-            few = BeamSearch(num_beams=max(_FEW_BEAMS, *(each.k for each in questions)))
-            ranked = self.snapshot.answer(
-                [replace(each.request, k=each.k, search=few) for each in questions]
-            )
+            ranked = self.snapshot.answer([_with_few_beams(question) for question in questions])
+        # Numbers that are added to scores of a search mean nothing beside counts.
+        is_counted = way == "popularity"
         return [
-            Answer(ranked=self._reordered(each, question), degraded=way)
+            Answer(
+                ranked=_first(each, question.request.k)
+                if is_counted
+                else self._reordered(each, question),
+                degraded=way,
+            )
             for each, question in zip(ranked, questions, strict=True)
         ]
 
@@ -138,16 +144,9 @@ class Answering:
             items = self._items_of(boost)
             scores += boost.by * np.array([item_id in items for item_id in ranked.item_ids])
         order = np.argsort(-scores, kind="stable")[: question.request.k].tolist()
-        titles = ranked.titles
-        return replace(
-            ranked,
-            item_ids=[ranked.item_ids[place] for place in order],
-            scores=scores[order].tolist(),
-            is_new=[ranked.is_new[place] for place in order],
-            titles=None if titles is None else [titles[place] for place in order],
-        )
+        return _placed(replace(ranked, scores=scores.tolist()), order)
 
-    def _items_of(self, boost: Boost) -> frozenset[str]:
+    def _items_of(self, boost: AskedBoost) -> frozenset[str]:
         """The IDs of the items of a boost.
 
         Raises:
@@ -168,15 +167,43 @@ class Answering:
         if asked is None:
             return request
         key = (repr(asked), k)
-        made = self._policies.get(key, lambda: self._policy(asked, k))
+        made = self._policies.get(key, lambda: self.policy(asked, k))
         return replace(request, search=made)
 
-    def _policy(self, asked: AskedSearch, k: int) -> Any:
+    def policy(self, asked: AskedSearch, k: int) -> SearchPolicy | None:
+        """The policy of a search for lists of `k`; None where nothing is searched.
+
+        Raises:
+            ValueError: the bundle cannot be searched so.
+        """
         recommender = self.snapshot.recommender
         asked = asked.of(recommender)
         asked.refuse_unused(recommender)
         length = min(k, recommender.catalog.num_items)
         return asked.wide_enough(length).policy(recommender, num_leaves=k)
+
+
+def _with_few_beams(question: Question) -> Request:
+    """The request with a narrow beam, as wide as its own list at least."""
+    few = BeamSearch(num_beams=max(_FEW_BEAMS, question.k))
+    return replace(question.request, k=question.k, search=few)
+
+
+def _first(ranked: RankedItems, k: int) -> RankedItems:
+    """The beginning of a list."""
+    return _placed(ranked, range(min(k, len(ranked.item_ids))))
+
+
+def _placed(ranked: RankedItems, order: Sequence[int]) -> RankedItems:
+    """Some items of a list, in an order."""
+    titles = ranked.titles
+    return replace(
+        ranked,
+        item_ids=[ranked.item_ids[place] for place in order],
+        scores=[ranked.scores[place] for place in order],
+        is_new=[ranked.is_new[place] for place in order],
+        titles=None if titles is None else [titles[place] for place in order],
+    )
 
 
 def _plain(question: Question) -> Request:

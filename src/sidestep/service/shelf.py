@@ -1,7 +1,8 @@
-"""The shelf: the bundle that answers now, its change by reload and availability, and the way back.
+"""The bundle that answers now. A reload replaces the bundle; a rollback brings back the one before.
 
-Nothing on the shelf changes: another bundle, or other unavailable items, make another snapshot,
-which takes the place of the old one whole.
+Nothing of a bundle changes while it answers. Another bundle, or other unavailable items, make
+another snapshot, which takes the place of the old one whole. `CurrentSnapshot` does the same for
+one process; here the state that several processes share decides.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def recommend_all(
 
       sidestep recommend-all runs/my/together --out lists --exclude-seen
 
-      sidestep recommend-all runs/my/together --histories sessions --k 20 --out lists-2
+      sidestep recommend-all runs/my/together --histories histories --k 20 --out lists-2
     """
     if dataset is not None and histories is not None:
         raise ValueError("give either --dataset or --histories.")

@@ -26,7 +26,7 @@ async function asked(route, body) {
   return content;
 }
 
-const titled = (item) => ({ item_id: item.item_id, title: Object.values(item.texts)[0] ?? item.item_id });
+const titled = (item) => ({ item_id: item.item_id, title: item.title ?? item.item_id });
 
 async function find(event) {
   event.preventDefault();
@@ -57,11 +57,13 @@ function request() {
   return { k: Number(at("k").value) || 10, exclude_seen: at("seen").checked };
 }
 
-async function list(place) {
+/** Fills a list, unless a later change has begun meanwhile. */
+async function list(place, mine) {
   const user = { history: history.map((item) => item.item_id) };
   const search = searchOf(at(place).value);
   try {
     const { answers: [answer] } = await asked("v1/recommend", { users: [user], search, ...request() });
+    if (mine !== turn) return;
     at(`${place}-list`).replaceChildren(...answer.items.map((item) => {
       const line = made("li", item.title ?? item.item_id, " ", made("small", item.score.toFixed(3)));
       line.dataset.item = item.item_id;
@@ -71,6 +73,7 @@ async function list(place) {
     at(`${place}-note`).textContent = `Scores: ${answer.score_kind}. Tokens: ${answer.tokens}.${way}`;
     at("snapshot").textContent = `Snapshot ${answer.snapshot}`;
   } catch (error) {
+    if (mine !== turn) return;
     at(`${place}-list`).replaceChildren();
     at(`${place}-note`).textContent = error.message;
   }
@@ -97,27 +100,29 @@ async function update() {
   at("tree").replaceChildren();
   if (!at("grow").disabled) at("tree-note").textContent = "";
   const mine = ++turn;
-  await Promise.all(["first", "second"].map(list));
+  await Promise.all(["first", "second"].map((place) => list(place, mine)));
   if (mine === turn) compare();
 }
 
 async function grow() {
   const user = { history: history.map((item) => item.item_id) };
   const search = { name: at("tree-search").value, beams: 10 };
+  const mine = ++turn;
   try {
     const tree = await asked("v1/explain", { user, search, ...request() });
+    if (mine !== turn) return;
     at("tree-note").textContent =
       `${tree.search} looked at ${tree.num_proposed} prefixes; the most telling ones are shown. ` +
       `Scores: ${tree.score_kind}.`;
-    await draw(tree);
+    await draw(tree, mine);
   } catch (error) {
     at("tree").replaceChildren();
     at("tree-note").textContent = error.message;
   }
 }
 
-/** Shows one level after the other. */
-async function draw(tree) {
+/** Shows one level after the other, until a later change begins. */
+async function draw(tree, mine) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const nodes = new Map(tree.nodes.map((node) => [node.node, node]));
   const boxes = new Map();
@@ -145,6 +150,7 @@ async function draw(tree) {
     }
     at("tree").append(made("section", "", made("h3", `Level ${depth}`), all));
     if (!calm && depth < tree.num_levels) await new Promise((done) => setTimeout(done, STEP_MS));
+    if (mine !== turn) return;
   }
 }
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from threading import Lock
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
@@ -19,33 +19,34 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from sidestep.bundle import requests
-from sidestep.catalog.catalog import Catalog
-from sidestep.catalog.filters import filter_key
 from sidestep.padding import NO_ITEM
-from sidestep.runs.searches import AskedSearch, can_search
+from sidestep.runs.searches import can_search
 from sidestep.search.specs import SPECS
-from sidestep.service.config import Limits, ServiceConfig
+from sidestep.service.config import ServiceConfig
+from sidestep.service.conversion import (
+    catalog_items,
+    checked_questions,
+    is_too_wide,
+    on_the_wire,
+    questions_of,
+)
 from sidestep.service.explaining import explain
 from sidestep.service.messages import (
     Availability,
-    Boost,
     CatalogItem,
     ExplainRequest,
     ExplainResponse,
     ItemsResponse,
     Problem,
-    RankedItem,
     RecommendRequest,
     RecommendResponse,
     Reload,
-    Search,
     Searches,
     ServiceState,
-    UserAnswer,
 )
 from sidestep.service.metrics import Metrics
-from sidestep.service.questions import NUM_RUNGS, Answer, AskedBoost, Question
+from sidestep.service.questions import NUM_RUNGS, Answer, Question
+from sidestep.service.refusals import REFUSALS, checked, refusal
 from sidestep.service.scheduler import (
     BatchReport,
     ClosedError,
@@ -53,15 +54,10 @@ from sidestep.service.scheduler import (
     Scheduler,
     TooLateError,
 )
-from sidestep.service.shelf import RefusedBundleError, Shelf, UnsteadyError
+from sidestep.service.shelf import Shelf
 from sidestep.service.state import SharedState, State
 from sidestep.service.watching import PROBLEM, Watched
 from sidestep.version import __version__
-
-T = TypeVar("T")
-
-_REFUSALS = (KeyError, TypeError, ValueError, FileNotFoundError, UnsteadyError)
-"""Errors of the library that refuse a request."""
 
 _LOOK_EVERY_S = 0.1
 """Seconds between two looks whether the caller is still there."""
@@ -163,21 +159,21 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         """Lists of items for users, best item first."""
         shelf, scheduler = service.shelf, service.scheduler
         # In a thread: masks of items and filters of texts must not keep others waiting.
-        questions = await run_in_threadpool(_checked_questions, body, shelf, limits)
+        questions = await run_in_threadpool(checked_questions, body, shelf, limits)
         most_ms = service.config.queueing.deadline_ms
         asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
         # The time counts from the first byte, also that in which the body was read.
         left_s = asked_ms / 1000 - (time.perf_counter() - request.state.began)
         try:
             answers = await _answered(scheduler, questions, left_s, request)
-        except _REFUSALS as error:  # another bundle came after the check
-            raise _refusal(error) from error
+        except REFUSALS as error:  # another bundle came after the check
+            raise refusal(error) from error
         service.metrics.waiting.set(scheduler.num_waiting)
         for answer in answers:
             if answer.degraded is not None:
                 service.metrics.degraded.labels(way=answer.degraded).inc()
         _log(request, body, answers, logs_histories=service.config.logs_histories)
-        return RecommendResponse(answers=[_on_the_wire(answer) for answer in answers])
+        return RecommendResponse(answers=[on_the_wire(answer) for answer in answers])
 
     @app.get("/v1/searches")
     def searches() -> Searches:
@@ -189,7 +185,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             for name, spec in SPECS.items()
             if can_search(name, recommender)
             and spec.goes_by != "scorer"  # which only code of one's own can name
-            and not _is_too_wide(name, num_items, limits)
+            and not is_too_wide(name, num_items, limits)
         ]
         is_tree = recommender.is_searched and recommender.catalog.space is None
         return Searches(
@@ -203,11 +199,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     @app.post("/v1/explain", responses=_BUSY)
     def explain_search(body: ExplainRequest) -> ExplainResponse:
         """The search tree of one request; one at a time, as it costs more than a list."""
-        [question] = _questions(body.as_recommendation, service.shelf, limits)
+        [question] = questions_of(body.as_recommendation, service.shelf, limits)
         if not one_at_a_time.acquire(blocking=False):
             raise QueueFullError("another search is being explained.", retry_after_s=1)
         try:
-            return _checked(explain, service.shelf.answering, question)
+            return checked(explain, service.shelf.answering, question)
         finally:
             one_at_a_time.release()
 
@@ -218,7 +214,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         index = catalog.ids.index_of(item_id)
         if index < 0:
             raise HTTPException(404, f"the catalog has no item {item_id!r:.80}.")
-        [found] = _catalog_items(catalog, np.array([index]))
+        [found] = catalog_items(catalog, np.array([index]))
         return found
 
     @app.get("/v1/items")
@@ -243,7 +239,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         named = own[own != NO_ITEM]
         titled = is_found.arg_true().to_numpy().astype(np.int64)
         found = np.concatenate([named, titled[~np.isin(titled, named)]])[:limit]
-        return ItemsResponse(items=_catalog_items(catalog, found))
+        return ItemsResponse(items=catalog_items(catalog, found))
 
 
 def _add_page(app: FastAPI) -> None:
@@ -314,17 +310,17 @@ def _add_admin(app: FastAPI, service: Service) -> None:
     def availability(body: Availability) -> ServiceState:
         """Takes items out of all lists, or lets them come back; true when this returns."""
         shelf = service.shelf
-        return told(_checked(shelf.make_unavailable, body.unavailable, body.available))
+        return told(checked(shelf.make_unavailable, body.unavailable, body.available))
 
     @app.post("/v1/admin/reload", **admin)
     def reload(body: Reload) -> ServiceState:
         """Loads another bundle, tries it, and puts it in the place of the old one."""
-        return told(_checked(service.shelf.reload, body.bundle))
+        return told(checked(service.shelf.reload, body.bundle))
 
     @app.post("/v1/admin/rollback", **admin)
     def rollback() -> ServiceState:
         """Goes back to the bundle of before the last reload."""
-        return told(_checked(service.shelf.roll_back))
+        return told(checked(service.shelf.roll_back))
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -366,110 +362,6 @@ def _add_errors(app: FastAPI) -> None:
         return answered(request, problem, **{"Retry-After": "1"})
 
 
-def _checked(function: Callable[..., T], *arguments: Any) -> T:
-    """Calls a function; its refusals become those of a request."""
-    try:
-        return function(*arguments)
-    except _REFUSALS as error:
-        raise _refusal(error) from error
-
-
-def _refusal(error: Exception) -> HTTPException:
-    """The refusal of a request for an error of the library."""
-    if isinstance(error, RefusedBundleError):
-        return HTTPException(409, str(error))
-    if isinstance(error, FileNotFoundError):
-        return HTTPException(404, str(error))
-    if isinstance(error, UnsteadyError):
-        return HTTPException(503, str(error))
-    return HTTPException(422, str(error.args[0]) if isinstance(error, KeyError) else str(error))
-
-
-def _checked_questions(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Question]:
-    """See `_questions`; every one of them can be answered."""
-    found, answering = _questions(body, shelf, limits), shelf.answering
-    for question in found:
-        _checked(answering.check, question)
-    return found
-
-
-def _questions(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Question]:
-    """One question per user; lists that are the same for all users stay one object."""
-    _refuse_large(body, limits)
-    num_items = shelf.answering.snapshot.recommender.catalog.num_items
-    if body.search is not None and _is_too_wide(body.search.name, num_items, limits):
-        raise HTTPException(
-            422,
-            f"search: {body.search.name} asks for all {num_items:,} items, and this service takes "
-            f"exhaustive searches of {limits.exhaustive_items:,}.",
-        )
-    search = None if body.search is None else _checked(_search, body.search)
-    boosts = tuple(_checked(_boost, boost) for boost in body.boosts)
-    if boosts and body.new_places:
-        raise HTTPException(422, "boosts would take new items from their places; leave one out.")
-    return [
-        Question(
-            request=requests.Request(
-                history=user.history,
-                times=user.times,
-                moment=user.moment,
-                user_info=user.info,
-                k=body.k,
-                exclude_seen=body.exclude_seen,
-                excluded=user.exclude,
-                available=body.only,
-                where=body.where,
-                num_new_places=body.new_places,
-            ),
-            search=search,
-            boosts=boosts,
-        )
-        for user in body.users
-    ]
-
-
-def _refuse_large(body: RecommendRequest, limits: Limits) -> None:
-    """Raises a refusal with 422 for a request beyond the limits."""
-    asked = body.search
-    sizes = {
-        "users": (len(body.users), limits.users),
-        "k": (body.k, limits.k),
-        "history": (max(len(user.history) for user in body.users), limits.history),
-        "exclude": (max(len(user.exclude) for user in body.users), limits.item_ids),
-        "only": (len(body.only or ()), limits.item_ids),
-        "boosts": (sum(len(boost.items or ()) for boost in body.boosts), limits.item_ids),
-        "beams": (0 if asked is None else asked.beams or 0, limits.beams),
-        "candidates": (0 if asked is None else asked.candidates or 0, 8 * limits.beams),
-        "budget": (0 if asked is None else asked.budget or 0, limits.beams),
-    }
-    for name, (size, most) in sizes.items():
-        if size > most:
-            raise HTTPException(422, f"{name}: {size:,} is more than this service takes, {most:,}.")
-
-
-def _boost(boost: Boost) -> AskedBoost:
-    return AskedBoost(
-        item_ids=None if boost.items is None else frozenset(boost.items),
-        where=None if boost.where is None else filter_key(boost.where),
-        by=boost.by,
-    )
-
-
-def _is_too_wide(name: str, num_items: int, limits: Limits) -> bool:
-    """Whether a search looks at all prefixes of a catalog that is too large for that."""
-    return name.startswith("exhaustive") and num_items > limits.exhaustive_items
-
-
-def _search(search: Search) -> AskedSearch:
-    return AskedSearch(
-        name=search.name,
-        beams=search.beams,
-        candidates=search.candidates,
-        likelihood_weight=search.likelihood_weight,
-        budget=search.budget,
-    )
-
-
 async def _answered(
     scheduler: Scheduler[Question, Answer],
     questions: Sequence[Question],
@@ -491,45 +383,6 @@ async def _answered(
         for future in futures:
             future.cancel()
         raise
-
-
-def _on_the_wire(answer: Answer) -> UserAnswer:
-    ranked = answer.ranked
-    titles: Sequence[str | None] = ranked.titles or [None] * len(ranked.item_ids)
-    return UserAnswer(
-        items=[
-            RankedItem(item_id=item_id, title=title, score=score, is_new=is_new)
-            for item_id, title, score, is_new in zip(
-                ranked.item_ids, titles, ranked.scores, ranked.is_new, strict=True
-            )
-        ],
-        score_kind=ranked.score_kind,
-        tokens=ranked.tokens,
-        unknown=ranked.num_unknown,
-        degraded=answer.degraded,
-        snapshot=ranked.snapshot,
-    )
-
-
-def _catalog_items(catalog: Catalog, indices: np.ndarray) -> list[CatalogItem]:
-    """Items of a catalog by index, as messages."""
-    texts: list[dict[str, Any]] = [{}] * len(indices)
-    titles: list[str | None] = [None] * len(indices)
-    if catalog.texts is not None:
-        texts, titles = catalog.texts_of(indices).to_dicts(), [*catalog.titles_of(indices)]
-    is_retired = catalog.is_retired
-    return [
-        CatalogItem(
-            item_id=item_id,
-            title=title,
-            texts={name: None if text is None else str(text) for name, text in row.items()},
-            semantic_id=catalog.semantic_ids[index].tolist(),
-            is_available=is_retired is None or not is_retired[index],
-        )
-        for index, item_id, title, row in zip(
-            indices, catalog.ids_of(indices), titles, texts, strict=True
-        )
-    ]
 
 
 def _log(

@@ -1,0 +1,32 @@
+"""Errors of the library as refusals of a request."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import HTTPException
+
+from sidestep.service.shelf import RefusedBundleError, UnsteadyError
+
+T = TypeVar("T")
+
+REFUSALS = (KeyError, TypeError, ValueError, FileNotFoundError, UnsteadyError)
+"""Errors of the library that refuse a request."""
+
+
+def checked(function: Callable[..., T], *arguments: Any) -> T:
+    """Calls a function; its refusals become those of a request."""
+    try:
+        return function(*arguments)
+    except REFUSALS as error:
+        raise refusal(error) from error
+
+
+def refusal(error: Exception) -> HTTPException:
+    """The refusal of a request for an error of the library."""
+    if isinstance(error, RefusedBundleError):
+        return HTTPException(409, str(error))
+    if isinstance(error, FileNotFoundError):
+        return HTTPException(404, str(error))
+    if isinstance(error, UnsteadyError):
+        return HTTPException(503, str(error))
+    return HTTPException(422, str(error.args[0]) if isinstance(error, KeyError) else str(error))

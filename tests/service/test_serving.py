@@ -27,7 +27,7 @@ def free_port():
         return found.getsockname()[1]
 
 
-def until(is_so, seconds=60):
+def until(is_so, seconds=120):
     """Waits until something is so."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

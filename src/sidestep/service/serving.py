@@ -23,8 +23,9 @@ from sidestep.service.state import SharedState
 _SETTINGS = "SIDESTEP_SERVICE"
 """The environment variable by which worker processes are given the settings."""
 
-_PING_S = 120
-"""Seconds in which a worker process must give a sign of life: importing and loading take long."""
+_PING_S = 30
+"""Seconds in which a worker process must give a sign of life, also while it starts on a busy
+machine. A process that dies while it is asked for one is replaced after this time."""
 
 _DRAIN_S = 30
 """Seconds in which requests may end after somebody stops the service."""

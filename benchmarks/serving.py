@@ -142,6 +142,39 @@ class Outcome:
         }
 
 
+class Connections:
+    """Open connections to a service; HTTP/1.1 by hand, as a library takes longer than the service.
+
+    A request takes a connection that is free, or a new one.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._host, _, port = url.removeprefix("http://").partition(":")
+        self._port = int(port)
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Sends JSON; returns the status and the body of the answer."""
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():  # the service closes connections that rest
+                break
+        else:
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+        head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        answered = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+        lengths = [line for line in answered if line.startswith("content-length:")]
+        content = await reader.readexactly(int(lengths[0].partition(":")[2]))
+        self._free.append((reader, writer))
+        return int(answered[0].split()[1]), content
+
+    def close(self) -> None:
+        """Closes all connections."""
+        for _, writer in self._free:
+            writer.close()
+
+
 class Load:
     """Sends requests to a service at given rates."""
 
@@ -156,32 +189,32 @@ class Load:
     async def step(self, rate: float, seconds: float) -> Outcome:
         """Sends requests for some seconds, and waits for their answers."""
         outcome = Outcome(rate=rate)
-        limits = httpx.Limits(max_connections=2000, max_keepalive_connections=2000)
-        async with httpx.AsyncClient(base_url=self.url, limits=limits, timeout=30) as client:
-            began = time.perf_counter()
-            at, sent = 0.0, []
-            while at < seconds:
-                at += self._draws.expovariate(rate)
-                wait = began + at - time.perf_counter()
-                if wait > 0:
-                    await asyncio.sleep(wait)
-                sent.append(asyncio.create_task(self._ask(client, began + at, outcome)))
-            await asyncio.gather(*sent)
+        connections = Connections(self.url)
+        began = time.perf_counter()
+        at, sent = 0.0, []
+        while at < seconds:
+            at += self._draws.expovariate(rate)
+            wait = began + at - time.perf_counter()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            sent.append(asyncio.create_task(self._ask(connections, began + at, outcome)))
+        await asyncio.gather(*sent)
+        connections.close()
         return outcome
 
-    async def _ask(self, client: httpx.AsyncClient, intended: float, outcome: Outcome) -> None:
+    async def _ask(self, connections: "Connections", intended: float, outcome: Outcome) -> None:
         out = self.out
         history = self._draws.choice(self.histories)
+        body = json.dumps({"users": [{"history": history}], "k": K}).encode()
         try:
-            body = {"users": [{"history": history}], "k": K}
-            response = await client.post("/v1/recommend", json=body)
-        except httpx.HTTPError as error:
+            status, content = await asyncio.wait_for(connections.post("/v1/recommend", body), 30)
+        except (OSError, EOFError, TimeoutError) as error:
             outcome.statuses[f"lost: {type(error).__name__}"] += 1
             return
-        outcome.statuses[str(response.status_code)] += 1
-        if response.status_code == 200:
+        outcome.statuses[str(status)] += 1
+        if status == 200:
             outcome.latencies.append(time.perf_counter() - intended)
-            [answer] = response.json()["answers"]
+            [answer] = json.loads(content)["answers"]
             outcome.degraded += answer["degraded"] is not None
             outcome.leaks += any(item["item_id"] in out for item in answer["items"])
 

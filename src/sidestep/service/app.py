@@ -154,8 +154,8 @@ def make_app(config: ServiceConfig) -> FastAPI:
 def _add_answers(app: FastAPI, service: Service) -> None:
     limits = service.config.limits
 
-    @app.post("/v1/recommend", responses=_BUSY)
-    async def recommend(body: RecommendRequest, request: Request) -> RecommendResponse:
+    @app.post("/v1/recommend", responses=_BUSY, response_model=RecommendResponse)
+    async def recommend(body: RecommendRequest, request: Request) -> Response:
         """Lists of items for users, best item first."""
         shelf, scheduler = service.shelf, service.scheduler
         # In a thread: masks of items and filters of texts must not keep others waiting.
@@ -173,7 +173,9 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             if answer.degraded is not None:
                 service.metrics.degraded.labels(way=answer.degraded).inc()
         _log(request, body, answers, logs_histories=service.config.logs_histories)
-        return RecommendResponse(answers=[on_the_wire(answer) for answer in answers])
+        told = RecommendResponse(answers=[on_the_wire(answer) for answer in answers])
+        # Written here: the framework would check the message again.
+        return Response(told.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/searches")
     def searches() -> Searches:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,10 @@ _SETTINGS = "SIDESTEP_SERVICE"
 _PING_S = 30
 """Seconds in which a worker process must give a sign of life, also while it starts on a busy
 machine. A process that dies while it is asked for one is replaced after this time."""
+
+_SWITCH_S = 0.0005
+"""Seconds after which a thread of Python lets another one go on. The thread that answers works in
+Python most of the time, and each of the many small steps of a request would wait for it."""
 
 _DRAIN_S = 30
 """Seconds in which requests may end after somebody stops the service."""
@@ -67,6 +72,7 @@ def app_of_worker() -> FastAPI:
     """The application of a worker process, with the settings of its parent."""
     config = ServiceConfig.model_validate_json(os.environ[_SETTINGS])
     _forget_dead_processes()
+    sys.setswitchinterval(_SWITCH_S)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     return make_app(config)

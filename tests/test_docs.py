@@ -80,7 +80,7 @@ def tables(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shop(tables, tmp_path_factory):
-    """The same folder after the first two commands of the tutorial, with a very short training."""
+    """The folder of the tables after two commands of the tutorial, with a very short training."""
     folder = tmp_path_factory.mktemp("done")
     shutil.copytree(tables, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:

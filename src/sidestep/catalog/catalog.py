@@ -342,7 +342,7 @@ class Catalog:
         texts = self.texts
         if texts is None:
             raise ValueError(_NO_TEXTS)
-        return self._titles.get("titles", lambda: _titles(texts))
+        return self._titles.get("titles", lambda: _title_column(texts))
 
     @staticmethod
     def check_place(path: Path) -> None:
@@ -484,7 +484,7 @@ class Catalog:
         return arrays
 
 
-def _titles(texts: pl.LazyFrame) -> pl.Series:
+def _title_column(texts: pl.LazyFrame) -> pl.Series:
     """The column by which items are called: the first one of `_TITLE_COLUMNS`, else the first."""
     names = texts.collect_schema().names()
     named = [name for name in _TITLE_COLUMNS if name in names]

@@ -34,6 +34,9 @@ Search = Annotated[
         "as my_package.my_module:MySearch. [default: that of the bundle]",
     ),
 ]
+Beams = Annotated[
+    int | None, typer.Option(min=1, help="Prefixes kept per level. [default: 50, at least k]")
+]
 Candidates = Annotated[
     str | None,
     typer.Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +191,7 @@ def recommend_all(
         ValueError: the folder holds something else, or the search does not fit the bundle.
     """
     asked = wanted.search.of(recommender)
-    asked.refuse_unused(recommender)
-    length = min(wanted.k, recommender.catalog.num_items)
-    search = asked.wide_enough(length).policy(recommender, num_leaves=wanted.k)
+    search = asked.for_lists(recommender, wanted.k)
     plan = {
         "bundle": str(Snapshot.of(recommender).id),
         "users": users.described(),
@@ -210,7 +208,10 @@ def recommend_all(
             if (out / name).exists():
                 continue
             requests = users.requests(number, recommender)
-            asked_for = [_with(request, wanted, search) for request in requests.values()]
+            asked_for = [
+                replace(request, k=wanted.k, exclude_seen=wanted.exclude_seen, search=search)
+                for request in requests.values()
+            ]
             answers = [
                 answer
                 for start in range(0, len(asked_for), _AT_ONCE)
@@ -221,17 +222,6 @@ def recommend_all(
             made, num_users = made + 1, num_users + len(requests)
             num_unknown += sum(answer.num_unknown for answer in answers)
     return Written(shards=len(users.shards), made=made, users=num_users, num_unknown=num_unknown)
-
-
-def _with(request: Request, wanted: Wanted, search: Any) -> Request:
-    return Request(
-        history=request.history,
-        times=request.times,
-        user_info=request.user_info,
-        k=wanted.k,
-        exclude_seen=wanted.exclude_seen,
-        search=search,
-    )
 
 
 def _begin(out: Path, plan: dict[str, Any]) -> None:

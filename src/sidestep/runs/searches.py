@@ -213,6 +213,17 @@ class AskedSearch:
             self._refuse_small_budget(made, loaded.catalog.num_levels)
         return made
 
+    def for_lists(self, loaded: bundles.LoadedRecommender, k: int) -> policies.SearchPolicy | None:
+        """The search for lists of `k`, wide enough for them; None where nothing is searched.
+
+        Raises:
+            ValueError: see `refuse_unused` and `policy`.
+        """
+        asked = self.of(loaded)
+        asked.refuse_unused(loaded)
+        length = min(k, loaded.catalog.num_items)
+        return asked.wide_enough(length).policy(loaded, num_leaves=k)
+
     def settings(self, loaded: bundles.LoadedRecommender) -> dict[str, Any]:
         """The fields of `Setting` that tell this search from others."""
         if not loaded.is_searched:

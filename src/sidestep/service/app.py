@@ -45,18 +45,17 @@ from sidestep.service.messages import (
     ServiceState,
 )
 from sidestep.service.metrics import Metrics
+from sidestep.service.middleware import PROBLEM, RequestMiddleware
 from sidestep.service.questions import NUM_RUNGS, Answer, Question
 from sidestep.service.refusals import REFUSALS, checked, refusal
 from sidestep.service.scheduler import (
-    BatchReport,
     ClosedError,
     QueueFullError,
     Scheduler,
     TooLateError,
 )
-from sidestep.service.shelf import Shelf
+from sidestep.service.served_bundle import ServedBundle
 from sidestep.service.state import SharedState, State
-from sidestep.service.watching import PROBLEM, Watched
 from sidestep.version import __version__
 
 _LOOK_EVERY_S = 0.1
@@ -67,58 +66,35 @@ _CALLER_GONE = 499
 
 
 class Service:
-    """The parts of a running service; `start` makes them ready."""
+    """The parts of a running service; `start` makes them."""
+
+    bundle: ServedBundle
+    scheduler: Scheduler[Question, Answer]
 
     def __init__(self, config: ServiceConfig) -> None:
         """Keeps the settings; nothing is loaded yet."""
         self.config = config
         self.metrics = Metrics()
-        self._shelf: Shelf | None = None
-        self._scheduler: Scheduler[Question, Answer] | None = None
 
     def start(self) -> None:
-        """Loads the bundle and warms it up."""
+        """Loads the bundle and warms it up; the service listens after that."""
         config = self.config
-        shelf = Shelf(
+        self.bundle = ServedBundle(
             config.bundle,
             SharedState(config.state),
             device=config.device,
             max_batch=config.queueing.max_batch,
+            report=self.metrics.generation.set,
         )
-        shelf.start_watching()
-        self._scheduler = Scheduler(
-            shelf.answer, config.queueing, num_rungs=NUM_RUNGS, report=self._count
+        self.bundle.start_watching()
+        self.scheduler = Scheduler(
+            self.bundle.answer, config.queueing, num_rungs=NUM_RUNGS, report=self.metrics.of_batch
         )
-        self._shelf = shelf
 
     def stop(self) -> None:
         """Answers all who wait, and ends the threads."""
-        if self._scheduler is not None:
-            self._scheduler.close()
-        if self._shelf is not None:
-            self._shelf.close()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the bundle is loaded and warm."""
-        return self._shelf is not None
-
-    @property
-    def shelf(self) -> Shelf:
-        """The shelf; a refusal with 503 before the bundle is loaded."""
-        if self._shelf is None:
-            raise HTTPException(503, "the bundle is being loaded; try again soon.")
-        return self._shelf
-
-    @property
-    def scheduler(self) -> Scheduler[Question, Answer]:
-        """The scheduler, see `shelf`."""
-        if self._scheduler is None:
-            raise HTTPException(503, "the bundle is being loaded; try again soon.")
-        return self._scheduler
-
-    def _count(self, report: BatchReport) -> None:
-        self.metrics.of_batch(report)
+        self.scheduler.close()
+        self.bundle.close()
 
 
 def make_app(config: ServiceConfig) -> FastAPI:
@@ -142,7 +118,9 @@ def make_app(config: ServiceConfig) -> FastAPI:
         lifespan=lifespan,
         responses={422: {"model": Problem, "description": "The request cannot be answered"}},
     )
-    app.add_middleware(Watched, metrics=service.metrics, body_bytes=config.limits.body_bytes)
+    app.add_middleware(
+        RequestMiddleware, metrics=service.metrics, body_bytes=config.limits.body_bytes
+    )
     _add_errors(app)
     _add_page(app)
     _add_health(app, service)
@@ -157,9 +135,9 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     @app.post("/v1/recommend", responses=_BUSY, response_model=RecommendResponse)
     async def recommend(body: RecommendRequest, request: Request) -> Response:
         """Lists of items for users, best item first."""
-        shelf, scheduler = service.shelf, service.scheduler
+        bundle, scheduler = service.bundle, service.scheduler
         # In a thread: masks of items and filters of texts must not keep others waiting.
-        questions = await run_in_threadpool(checked_questions, body, shelf, limits)
+        questions = await run_in_threadpool(checked_questions, body, bundle, limits)
         most_ms = service.config.queueing.deadline_ms
         asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
         # The time counts from the first byte, also that in which the body was read.
@@ -180,7 +158,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     @app.get("/v1/searches")
     def searches() -> Searches:
         """The searches that this bundle can be asked for by name."""
-        recommender = service.shelf.answering.snapshot.recommender
+        recommender = service.bundle.answering.snapshot.recommender
         num_items = recommender.catalog.num_items
         able = [
             name
@@ -201,18 +179,18 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     @app.post("/v1/explain", responses=_BUSY)
     def explain_search(body: ExplainRequest) -> ExplainResponse:
         """The search tree of one request; one at a time, as it costs more than a list."""
-        [question] = questions_of(body.as_recommendation, service.shelf, limits)
+        [question] = questions_of(body.as_recommendation, service.bundle, limits)
         if not one_at_a_time.acquire(blocking=False):
             raise QueueFullError("another search is being explained.", retry_after_s=1)
         try:
-            return checked(explain, service.shelf.answering, question)
+            return checked(explain, service.bundle.answering, question)
         finally:
             one_at_a_time.release()
 
     @app.get("/v1/items/{item_id:path}", responses=_MISSING)
     def item(item_id: str) -> CatalogItem:
         """An item of the catalog."""
-        catalog = service.shelf.answering.snapshot.recommender.catalog
+        catalog = service.bundle.answering.snapshot.recommender.catalog
         index = catalog.ids.index_of(item_id)
         if index < 0:
             raise HTTPException(404, f"the catalog has no item {item_id!r:.80}.")
@@ -225,7 +203,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> ItemsResponse:
         """Items whose title holds all words of the query, and the item of this ID first."""
-        catalog = service.shelf.answering.snapshot.recommender.catalog
+        catalog = service.bundle.answering.snapshot.recommender.catalog
         words = query.lower().split()
         if not words:
             raise HTTPException(422, "query: write a word of a title, or an ID.")
@@ -272,14 +250,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
         """Whether the bundle is loaded and warm."""
         if not service.scheduler.is_alive:
             raise HTTPException(503, "the thread that answers has ended; start the service again.")
-        return {"status": "ready", "snapshot": str(service.shelf.answering.snapshot.id)}
+        return {"status": "ready", "snapshot": str(service.bundle.answering.snapshot.id)}
 
     @app.get("/metrics")
     def metrics() -> Response:
         """Metrics for Prometheus."""
-        if service.is_ready:
-            service.metrics.generation.set(service.shelf.generation)
-            service.metrics.waiting.set(service.scheduler.num_waiting)
+        service.metrics.waiting.set(service.scheduler.num_waiting)
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -310,19 +286,19 @@ def _add_admin(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/admin/availability", **admin)
     def availability(body: Availability) -> ServiceState:
-        """Takes items out of all lists, or lets them come back; true when this returns."""
-        shelf = service.shelf
-        return told(checked(shelf.make_unavailable, body.unavailable, body.available))
+        """Takes items out of all lists, or lets items come back, before the answer is sent."""
+        change = service.bundle.make_unavailable
+        return told(checked(change, body.unavailable, body.available))
 
     @app.post("/v1/admin/reload", **admin)
     def reload(body: Reload) -> ServiceState:
         """Loads another bundle, tries it, and puts it in the place of the old one."""
-        return told(checked(service.shelf.reload, body.bundle))
+        return told(checked(service.bundle.reload, body.bundle))
 
     @app.post("/v1/admin/rollback", **admin)
     def rollback() -> ServiceState:
         """Goes back to the bundle of before the last reload."""
-        return told(checked(service.shelf.roll_back))
+        return told(checked(service.bundle.roll_back))
 
 
 def _add_errors(app: FastAPI) -> None:

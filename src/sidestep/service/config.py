@@ -67,6 +67,15 @@ class ServiceConfig(BaseModel):
     limits: Limits = Limits()
     queueing: Queueing = Queueing()
 
+    admin_token: str | None = Field(None, min_length=16, repr=False)
+    """The secret of requests that change the service; None refuses all of them."""
+
+    logs_histories: bool = False
+    """Whether log lines hold histories."""
+
+    num_threads: int | None = Field(None, ge=1)
+    """Threads of the network in each worker process; None leaves the choice to torch."""
+
     @model_validator(mode="after")
     def _queue_holds_a_request(self) -> "ServiceConfig":
         """Refuses a queue that could never take the largest request."""
@@ -76,12 +85,3 @@ class ServiceConfig(BaseModel):
                 f"{self.queueing.max_queue} may wait; raise --max-queue, or lower --max-users"
             )
         return self
-
-    admin_token: str | None = Field(None, min_length=16, repr=False)
-    """The secret of requests that change the service; None refuses all of them."""
-
-    logs_histories: bool = False
-    """Whether log lines hold histories."""
-
-    num_threads: int | None = Field(None, ge=1)
-    """Threads of the network in each worker process; None leaves the choice to torch."""

@@ -23,21 +23,23 @@ from sidestep.service.messages import (
 )
 from sidestep.service.questions import Answer, AskedBoost, Question
 from sidestep.service.refusals import checked
-from sidestep.service.shelf import Shelf
+from sidestep.service.served_bundle import ServedBundle
 
 
-def checked_questions(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Question]:
-    """See `questions_of`; every one of them can be answered."""
-    found, answering = questions_of(body, shelf, limits), shelf.answering
+def checked_questions(
+    body: RecommendRequest, bundle: ServedBundle, limits: Limits
+) -> list[Question]:
+    """One question per user, each of which the bundle can answer; see `questions_of`."""
+    found, answering = questions_of(body, bundle, limits), bundle.answering
     for question in found:
         checked(answering.check, question)
     return found
 
 
-def questions_of(body: RecommendRequest, shelf: Shelf, limits: Limits) -> list[Question]:
+def questions_of(body: RecommendRequest, bundle: ServedBundle, limits: Limits) -> list[Question]:
     """One question per user; lists that are the same for all users stay one object."""
     _refuse_large(body, limits)
-    num_items = shelf.answering.snapshot.recommender.catalog.num_items
+    num_items = bundle.answering.snapshot.recommender.catalog.num_items
     if body.search is not None and is_too_wide(body.search.name, num_items, limits):
         raise HTTPException(
             422,

@@ -45,7 +45,7 @@ def explain(answering: Answering, question: Question) -> ExplainResponse:
     asked = question.search or AskedSearch(name="beam", beams=_BEAMS)
     answering.check(replace(question, search=asked))
     with naming_arguments():
-        policy = answering.policy(asked, question.request.k)
+        policy = asked.for_lists(recommender, question.request.k)
     if isinstance(policy, BeamSearch):  # watched as a guided beam, which tells what it drops
         beams = policy.num_beams
         policy = plain_beam(num_beams=beams, candidates=_CANDIDATES_PER_BEAM * beams)

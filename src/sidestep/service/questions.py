@@ -17,7 +17,6 @@ from sidestep.catalog.latest import LatestAnswers
 from sidestep.notices import naming_arguments
 from sidestep.runs.searches import AskedSearch
 from sidestep.search.beam import BeamSearch
-from sidestep.search.policy import SearchPolicy
 
 NUM_RUNGS = 3
 """The most ways in which a bundle can answer."""
@@ -167,20 +166,8 @@ class Answering:
         if asked is None:
             return request
         key = (repr(asked), k)
-        made = self._policies.get(key, lambda: self.policy(asked, k))
+        made = self._policies.get(key, lambda: asked.for_lists(self.snapshot.recommender, k))
         return replace(request, search=made)
-
-    def policy(self, asked: AskedSearch, k: int) -> SearchPolicy | None:
-        """The policy of a search for lists of `k`; None where nothing is searched.
-
-        Raises:
-            ValueError: the bundle cannot be searched so.
-        """
-        recommender = self.snapshot.recommender
-        asked = asked.of(recommender)
-        asked.refuse_unused(recommender)
-        length = min(k, recommender.catalog.num_items)
-        return asked.wide_enough(length).policy(recommender, num_leaves=k)
 
 
 def _with_few_beams(question: Question) -> Request:
@@ -220,7 +207,7 @@ def _plain(question: Question) -> Request:
 
 
 def _by_popularity(recommender: LoadedRecommender) -> LoadedRecommender:
-    """The same catalog, ranked by popularity."""
+    """A recommender of the catalog by popularity."""
     catalog = recommender.catalog
     counts = catalog.popularity
     if counts is None:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from fastapi import HTTPException
 
-from sidestep.service.shelf import RefusedBundleError, UnsteadyError
+from sidestep.service.served_bundle import RefusedBundleError, UnsteadyError
 
 T = TypeVar("T")
 

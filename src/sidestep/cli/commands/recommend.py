@@ -12,6 +12,7 @@ import typer
 from sidestep.cli.console.output import OUT, print_json, say, table, warn
 from sidestep.cli.options import WITH_COMMAS, AsJson
 from sidestep.cli.search_options import (
+    Beams,
     BudgetTimes,
     Candidates,
     LikelihoodWeight,
@@ -79,9 +80,7 @@ def recommend(
         int, typer.Option("--k", "-k", min=1, max=LARGEST, help="Length of the list.")
     ] = 10,
     search: Search = None,
-    beams: Annotated[
-        int | None, typer.Option(min=1, help="Prefixes kept per level. [default: 50, at least k]")
-    ] = None,
+    beams: Beams = None,
     candidates: Candidates = None,
     likelihood_weight: LikelihoodWeight = None,
     budget: BudgetTimes = None,
@@ -165,8 +164,7 @@ def recommend(
         budget=budget,
         options=search_options,
     )
-    asked = asked.of(loaded)
-    asked.refuse_unused(loaded)
+    policy = asked.for_lists(loaded, k)
     if new_places > k:
         raise ValueError(
             f"--new-places {new_places}: the list has {k} places; lower it or raise -k."
@@ -189,7 +187,7 @@ def recommend(
         excluded=[unwanted] if unwanted else None,
         available=allowed,
         where=wanted,
-        search=asked.wide_enough(min(k, loaded.catalog.num_items)).policy(loaded, num_leaves=k),
+        search=policy,
         num_new_places=new_places,
         times=None if who.times is None else [who.times],
         moments=None if who.moment is None else [who.moment],

@@ -10,6 +10,7 @@ import typer
 from sidestep.cli.console.output import print_json, say
 from sidestep.cli.options import AsJson
 from sidestep.cli.search_options import (
+    Beams,
     BudgetTimes,
     Candidates,
     LikelihoodWeight,
@@ -45,9 +46,7 @@ def recommend_all(
     ] = 10_000,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=LARGEST, help="Length of a list.")] = 10,
     search: Search = None,
-    beams: Annotated[
-        int | None, typer.Option(min=1, help="Prefixes kept per level. [default: 50, at least k]")
-    ] = None,
+    beams: Beams = None,
     candidates: Candidates = None,
     likelihood_weight: LikelihoodWeight = None,
     budget: BudgetTimes = None,

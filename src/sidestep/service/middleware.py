@@ -1,4 +1,4 @@
-"""Work around every request: its ID, its size, its log line, its metrics, its errors."""
+"""Middleware: every request gets an ID, a limit of its body, a log line and metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class Watched:
+class RequestMiddleware:
     """An application (ASGI) with request IDs, a limit of bodies, log lines and metrics."""
 
     def __init__(self, app: Any, *, metrics: Metrics, body_bytes: int) -> None:

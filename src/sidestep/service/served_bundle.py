@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -39,7 +39,7 @@ _WATCH_EVERY_S = 0.2
 """Seconds between two looks at the reloads of other processes."""
 
 _TRIES = 10
-"""Batches may be answered again so often because the state changed meanwhile."""
+"""Attempts to answer a batch, if the state changes during each of them."""
 
 
 class RefusedBundleError(ValueError):
@@ -51,7 +51,7 @@ class UnsteadyError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Shelved:
+class _Loaded:
     """A bundle that can answer.
 
     path: of the bundle.
@@ -70,18 +70,36 @@ class _Shelved:
     answering: Answering
     mark: Mark | None = None
 
-    def without(self, unavailable: frozenset[str]) -> _Shelved:
-        """The same bundle with other unavailable items."""
+    @staticmethod
+    def of(path: Path, whole: Snapshot, unavailable: frozenset[str]) -> _Loaded:
+        """A bundle without its unavailable items; no state has named the bundle yet."""
+        return _Loaded(
+            path=path,
+            generation=0,
+            whole=whole,
+            unavailable=unavailable,
+            answering=Answering(whole.without(unavailable) if unavailable else whole),
+        )
+
+    def without(self, unavailable: frozenset[str]) -> _Loaded:
+        """A copy with other unavailable items."""
         if unavailable == self.unavailable:
             return self
-        return _shelved(self.path, self.generation, self.whole, unavailable)
+        made = _Loaded.of(self.path, self.whole, unavailable)
+        return replace(made, generation=self.generation)
 
 
-class Shelf:
+class ServedBundle:
     """The bundle that answers; other processes may change the state that it follows."""
 
     def __init__(
-        self, bundle: Path, state: SharedState, *, device: str | None = None, max_batch: int = 32
+        self,
+        bundle: Path,
+        state: SharedState,
+        *,
+        device: str | None = None,
+        max_batch: int = 32,
+        report: Callable[[int], None] = lambda generation: None,
     ) -> None:
         """Loads the bundle of the state, and answers a few requests to be fast from the first one.
 
@@ -90,6 +108,7 @@ class Shelf:
             state: of the service.
             device: of the network.
             max_batch: users of the largest batch that will be answered.
+            report: is given the generation of every bundle that begins to answer.
 
         Raises:
             FileNotFoundError, ValueError: see `load`; or the canaries fail.
@@ -98,10 +117,11 @@ class Shelf:
         self._state = state
         self._device = device
         self._max_batch = max_batch
+        self._report = report
         self._reloading, self._swapping = Lock(), Lock()
         found = state.read()
-        new = self._loaded(found.bundle, found.unavailable)
-        self._shelved = self._marked(replace(new, generation=found.generation))
+        new = self._load(found.bundle, found.unavailable)
+        self._install(new, found.generation)
         self._closed = Event()
         self._watcher = Thread(target=self._watch, name="sidestep-watcher", daemon=True)
 
@@ -121,12 +141,12 @@ class Shelf:
     @property
     def generation(self) -> int:
         """The generation of the bundle that answers; the state's is higher during a reload."""
-        return self._shelved.generation
+        return self._now.generation
 
     @property
     def unavailable(self) -> frozenset[str]:
         """IDs of unavailable items."""
-        return self._shelved.unavailable
+        return self._now.unavailable
 
     def answer(self, questions: Sequence[Question], rung: int) -> list[Answer]:
         """Answers questions; no list holds an item that is unavailable when the list is done.
@@ -156,7 +176,7 @@ class Shelf:
             KeyError: the catalog has no such item.
             ValueError: nothing would be left to recommend, or an ID stands in both lists.
         """
-        catalog = self._shelved.whole.recommender.catalog
+        catalog = self._now.whole.recommender.catalog
         for item_id in item_ids:
             catalog.index_of(item_id)
         both = {*item_ids} & {*back}
@@ -165,7 +185,7 @@ class Shelf:
 
         def changed(state: State) -> State:
             unavailable = (state.unavailable | {*item_ids}) - {*back}
-            self._shelved.without(unavailable)  # refuses before anything is written
+            self._now.without(unavailable)  # refuses before anything is written
             return state.model_copy(update={"unavailable": unavailable})
 
         state = self._state.change(changed)
@@ -209,7 +229,7 @@ class Shelf:
             path: of the bundle.
             previous: the bundle to which a later call may go back.
         """
-        new = self._loaded(path, self._state.read().unavailable)
+        new = self._load(path, self._state.read().unavailable)
 
         def taken(state: State) -> State:
             later = state.generation + 1
@@ -218,21 +238,26 @@ class Shelf:
 
         with self._swapping:
             changed = self._state.change(taken)
-            self._shelved = self._marked(replace(new, generation=changed.generation))
+            self._install(new, changed.generation)
         return changed
 
-    def _marked(self, shelved: _Shelved) -> _Shelved:
+    def _install(self, new: _Loaded, generation: int) -> None:
+        """Lets a bundle answer in this process; the caller holds the lock of swaps."""
+        self._now = self._marked(replace(new, generation=generation))
+        self._report(generation)
+
+    def _marked(self, loaded: _Loaded) -> _Loaded:
         """A bundle without the items that are unavailable now, and the mark of that state."""
         mark = self._state.mark()  # before the state is read: a later one is then seen as new
         unavailable = self._state.read().unavailable
-        return replace(shelved.without(unavailable), mark=mark)
+        return replace(loaded.without(unavailable), mark=mark)
 
-    def _followed(self) -> _Shelved:
+    def _followed(self) -> _Loaded:
         """The bundle that answers, after it has taken over the unavailable items of the state."""
-        if self._state.mark() != self._shelved.mark:
+        if self._state.mark() != self._now.mark:
             with self._swapping:
-                self._shelved = self._marked(self._shelved)
-        return self._shelved
+                self._now = self._marked(self._now)
+        return self._now
 
     def _watch(self) -> None:
         """Follows reloads of other processes; a bundle that fails here leaves the old one."""
@@ -240,15 +265,15 @@ class Shelf:
         while not self._closed.wait(_WATCH_EVERY_S):
             try:
                 with self._reloading:
-                    state, now = self._state.read(), self._shelved
+                    state, now = self._state.read(), self._now
                     # Two processes may have reloaded at the same time: the number is not enough.
                     is_known = (state.bundle, state.generation) == (now.path, now.generation)
                     if is_known or state == failed:
                         continue
                     failed = state
-                    new = self._loaded(state.bundle, state.unavailable)
+                    new = self._load(state.bundle, state.unavailable)
                     with self._swapping:
-                        self._shelved = self._marked(replace(new, generation=state.generation))
+                        self._install(new, state.generation)
             except Exception:  # this thread must live as long as the process
                 _LOG.exception("the bundle of another process could not be taken over")
 
@@ -265,17 +290,17 @@ class Shelf:
             raise FileNotFoundError(f"there is no folder {name!r} beside the bundle.")
         return path
 
-    def _loaded(self, path: Path, unavailable: frozenset[str]) -> _Shelved:
+    def _load(self, path: Path, unavailable: frozenset[str]) -> _Loaded:
         """A bundle, after it has answered its canaries."""
         try:
             whole = Snapshot.of(load(path, device=self._device))
-            new = _shelved(path, 0, whole, unavailable)
+            new = _Loaded.of(path, whole, unavailable)
             self._ask_canaries(new)
         except (ValueError, ImportError, FileNotFoundError) as error:
             raise RefusedBundleError(str(error)) from error
         return new
 
-    def _ask_canaries(self, new: _Shelved) -> None:
+    def _ask_canaries(self, new: _Loaded) -> None:
         """Lets a bundle answer in every way, alone and in a batch, which also warms it up.
 
         Raises:
@@ -313,13 +338,3 @@ def _refuse_bad_list(question: Question, answer: Answer, unavailable: frozenset[
         raise RefusedBundleError(f"the bundle answers {history} with an unavailable item.")
     if not all(map(math.isfinite, ranked.scores)):
         raise RefusedBundleError(f"the bundle has no finite scores for {history}.")
-
-
-def _shelved(path: Path, generation: int, whole: Snapshot, unavailable: frozenset[str]) -> _Shelved:
-    return _Shelved(
-        path=path,
-        generation=generation,
-        whole=whole,
-        unavailable=unavailable,
-        answering=Answering(whole.without(unavailable) if unavailable else whole),
-    )

@@ -1,4 +1,4 @@
-"""The shelf: what is unavailable is in no list, and a bad bundle never takes a good one's place."""
+"""The served bundle: no list holds an unavailable item, and no bad bundle replaces a good one."""
 
 import itertools
 import shutil
@@ -11,7 +11,7 @@ from sidestep.bundle.folder import load
 from sidestep.bundle.requests import Request
 from sidestep.runs.searches import AskedSearch
 from sidestep.service.questions import Question
-from sidestep.service.shelf import RefusedBundleError, Shelf
+from sidestep.service.served_bundle import RefusedBundleError, ServedBundle
 from sidestep.service.state import SharedState
 from tests.service.conftest import ITEM_IDS
 
@@ -24,32 +24,32 @@ def state(tmp_path, shops):
 
 
 @pytest.fixture
-def shelf(shops, state):
-    return Shelf(shops / "shop", state, device="cpu", max_batch=8)
+def served(shops, state):
+    return ServedBundle(shops / "shop", state, device="cpu", max_batch=8)
 
 
 def question(*history, k=5, **settings):
     return Question(request=Request(history=list(history), k=k), **settings)
 
 
-def items(shelf, *questions, rung=0):
-    return [each.ranked.item_ids for each in shelf.answer(questions, rung)]
+def items(served, *questions, rung=0):
+    return [each.ranked.item_ids for each in served.answer(questions, rung)]
 
 
-def test_answers_are_those_of_the_library_whatever_stands_beside(shops, shelf):
+def test_answers_are_those_of_the_library_whatever_stands_beside(shops, served):
     alone = load(shops / "shop", device="cpu")
     histories = [["id-1", "id-2"], [], ["id-7"]]
     expected = [answer.item_ids for answer in alone.recommend(histories, 5)]
-    assert items(shelf, *(question(*history) for history in histories)) == expected
+    assert items(served, *(question(*history) for history in histories)) == expected
     beam = AskedSearch(name="beam", beams=3)
-    mixed = items(shelf, question(*histories[0]), question(*histories[0], search=beam))
+    mixed = items(served, question(*histories[0]), question(*histories[0], search=beam))
     assert mixed[0] == expected[0]
     [narrow] = alone.recommend(histories[:1], 5, search=beam.policy(alone, num_leaves=5))
     assert mixed[1] == narrow.item_ids
 
 
-def test_a_ladder_goes_down_to_popularity_and_says_so(shelf):
-    answers = [shelf.answer([question("id-1")], rung) for rung in (0, 1, 2, 3)]
+def test_a_ladder_goes_down_to_popularity_and_says_so(served):
+    answers = [served.answer([question("id-1")], rung) for rung in (0, 1, 2, 3)]
     assert [answer.degraded for [answer] in answers] == [
         None,
         "beam-10",
@@ -59,37 +59,37 @@ def test_a_ladder_goes_down_to_popularity_and_says_so(shelf):
     assert answers[2][0].ranked.item_ids == ["id-11", "id-10", "id-9", "id-8", "id-7"]
 
 
-def test_an_unavailable_item_is_in_no_list_of_any_rung_and_may_come_back(shelf, state):
-    [before] = items(shelf, question("id-1", k=12))
-    shelf.make_unavailable(before[:2])
+def test_an_unavailable_item_is_in_no_list_of_any_rung_and_may_come_back(served, state):
+    [before] = items(served, question("id-1", k=12))
+    served.make_unavailable(before[:2])
     for rung in range(3):
-        [found] = items(shelf, question("id-1", k=12), rung=rung)
+        [found] = items(served, question("id-1", k=12), rung=rung)
         assert {*found} == {*ITEM_IDS} - {*before[:2]}
     assert state.read().unavailable == {*before[:2]}
-    shelf.make_unavailable([], back=before[:1])
-    assert {*items(shelf, question("id-1", k=12))[0]} == {*ITEM_IDS} - {before[1]}
+    served.make_unavailable([], back=before[:1])
+    assert {*items(served, question("id-1", k=12))[0]} == {*ITEM_IDS} - {before[1]}
 
 
-def test_what_another_process_makes_unavailable_is_unavailable_here(shops, state, shelf):
-    other = Shelf(shops / "shop", state, device="cpu", max_batch=8)
+def test_what_another_process_makes_unavailable_is_unavailable_here(shops, state, served):
+    other = ServedBundle(shops / "shop", state, device="cpu", max_batch=8)
     other.make_unavailable(["id-3"])
-    assert "id-3" not in items(shelf, question("id-1", k=12))[0]
+    assert "id-3" not in items(served, question("id-1", k=12))[0]
 
 
-def test_a_list_that_is_made_while_an_item_goes_is_made_again(shelf, monkeypatch):
+def test_a_list_that_is_made_while_an_item_goes_is_made_again(served, monkeypatch):
     """The item goes after the batch was computed, and before anybody is given the list."""
-    first = items(shelf, question("id-1", k=12))[0][0]
-    answering, calls = type(shelf.answering), itertools.count()
+    first = items(served, question("id-1", k=12))[0][0]
+    answering, calls = type(served.answering), itertools.count()
     compute = answering.answer
 
     def interrupted(self, questions, rung):
         found = compute(self, questions, rung)
         if next(calls) == 0:
-            shelf.make_unavailable([first])
+            served.make_unavailable([first])
         return found
 
     monkeypatch.setattr(answering, "answer", interrupted)
-    assert first not in items(shelf, question("id-1", k=12))[0]
+    assert first not in items(served, question("id-1", k=12))[0]
 
 
 @pytest.mark.parametrize(
@@ -100,27 +100,27 @@ def test_a_list_that_is_made_while_an_item_goes_is_made_again(shelf, monkeypatch
         (ITEM_IDS, [], ValueError, "nothing left to recommend"),
     ],
 )
-def test_a_refused_change_of_availability_changes_nothing(shelf, state, gone, back, error, words):
+def test_a_refused_change_of_availability_changes_nothing(served, state, gone, back, error, words):
     with pytest.raises(error, match=words):
-        shelf.make_unavailable(gone, back)
+        served.make_unavailable(gone, back)
     assert state.read().unavailable == frozenset()
-    assert len(items(shelf, question("id-1", k=12))[0]) == 12
+    assert len(items(served, question("id-1", k=12))[0]) == 12
 
 
-def test_a_reload_answers_as_the_new_bundle_and_keeps_what_is_unavailable(shops, shelf):
-    shelf.make_unavailable(["id-3"])
+def test_a_reload_answers_as_the_new_bundle_and_keeps_what_is_unavailable(shops, served):
+    served.make_unavailable(["id-3"])
     rest = [item_id for item_id in ITEM_IDS if item_id != "id-3"]
     before, expected = (
         load(shops / name, device="cpu").recommend([["id-1"]], 12, available=rest)[0].item_ids
         for name in ("shop", "other")
     )
     assert before != expected, "else this test shows nothing"
-    shelf.reload("other")
-    assert items(shelf, question("id-1", k=12)) == [expected]
-    shelf.roll_back()
-    assert items(shelf, question("id-1", k=12)) == [before]
+    served.reload("other")
+    assert items(served, question("id-1", k=12)) == [expected]
+    served.roll_back()
+    assert items(served, question("id-1", k=12)) == [before]
     with pytest.raises(RefusedBundleError, match="no other bundle to go back to"):
-        shelf.roll_back()
+        served.roll_back()
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,12 @@ def test_a_reload_answers_as_the_new_bundle_and_keeps_what_is_unavailable(shops,
         ("..", ValueError, "no name of a folder beside"),
     ],
 )
-def test_a_bad_reload_leaves_the_old_bundle(shops, shelf, state, name, error, words):
+def test_a_bad_reload_leaves_the_old_bundle(shops, served, state, name, error, words):
     (shops / "empty").mkdir(exist_ok=True)
-    before = items(shelf, question("id-1"))
+    before = items(served, question("id-1"))
     with pytest.raises(error, match=words):
-        shelf.reload(name)
-    assert items(shelf, question("id-1")) == before
+        served.reload(name)
+    assert items(served, question("id-1")) == before
     assert state.read().generation == 0
 
 
@@ -151,56 +151,56 @@ def test_a_bundle_whose_scores_are_not_numbers_is_refused_by_its_canaries(
         shutil.copytree(shops / "shop", tmp_path / name)
     state = SharedState(tmp_path / "state.json")
     state.start(tmp_path / "shop")
-    shelf = Shelf(tmp_path / "shop", state, device="cpu", max_batch=8)
+    served = ServedBundle(tmp_path / "shop", state, device="cpu", max_batch=8)
     broken = load(tmp_path / "broken", device="cpu")
     for weight in broken.network.parameters():
         weight.data.fill_(float("nan"))
     broken.save(tmp_path / "broken")
     with pytest.raises(RefusedBundleError):
-        shelf.reload("broken")
-    assert items(shelf, question("id-1"))[0]
+        served.reload("broken")
+    assert items(served, question("id-1"))[0]
 
 
-def test_a_reload_of_one_process_reaches_the_others(shops, state, shelf):
-    other = Shelf(shops / "shop", state, device="cpu", max_batch=8)
+def test_a_reload_of_one_process_reaches_the_others(shops, state, served):
+    other = ServedBundle(shops / "shop", state, device="cpu", max_batch=8)
     other.start_watching()
-    shelf.reload("other")
+    served.reload("other")
     for _ in range(1000):
         if other.generation == 1:
             break
         time.sleep(0.02)
     assert other.generation == 1
-    assert items(other, question("id-1")) == items(shelf, question("id-1"))
+    assert items(other, question("id-1")) == items(served, question("id-1"))
     other.close()
 
 
-def test_nothing_leaks_while_bundles_and_availability_change(shops, state, shelf):
+def test_nothing_leaks_while_bundles_and_availability_change(shops, state, served):
     """Threads ask without a pause; each checks its lists against what was gone before it asked."""
     gone, leaks, stop = set(), [], threading.Event()
 
     def ask():
         while not stop.is_set():
             known = set(gone)
-            found = {*items(shelf, question("id-1", k=12))[0]}
+            found = {*items(served, question("id-1", k=12))[0]}
             leaks.extend(found & known)
 
     askers = [threading.Thread(target=ask) for _ in range(3)]
     for asker in askers:
         asker.start()
     for name, item_id in zip(("other", "shop") * 3, ITEM_IDS, strict=False):
-        shelf.make_unavailable([item_id])
+        served.make_unavailable([item_id])
         gone.add(item_id)
-        shelf.reload(name)
+        served.reload(name)
     stop.set()
     for asker in askers:
         asker.join()
     assert not leaks
 
 
-def test_a_service_that_starts_again_remembers_what_is_unavailable(shops, state, shelf):
-    shelf.make_unavailable(["id-3"])
+def test_a_service_that_starts_again_remembers_what_is_unavailable(shops, state, served):
+    served.make_unavailable(["id-3"])
     state.start(shops / "other")
-    again = Shelf(shops / "other", state, device="cpu", max_batch=8)
+    again = ServedBundle(shops / "other", state, device="cpu", max_batch=8)
     assert "id-3" not in items(again, question("id-1", k=12))[0]
 
 
@@ -216,78 +216,78 @@ def test_a_bundle_that_was_replaced_in_its_place_is_loaded(shops, tmp_path):
     shutil.copytree(shops / "shop", tmp_path / "shop")
     state = SharedState(tmp_path / "state.json")
     state.start(tmp_path / "shop")
-    shelf = Shelf(tmp_path / "shop", state, device="cpu", max_batch=8)
+    served = ServedBundle(tmp_path / "shop", state, device="cpu", max_batch=8)
     shutil.rmtree(tmp_path / "shop")
     shutil.copytree(shops / "other", tmp_path / "shop")
-    shelf.reload()
+    served.reload()
     [expected] = load(shops / "other", device="cpu").recommend([["id-1"]], 5)
-    assert items(shelf, question("id-1")) == [expected.item_ids]
+    assert items(served, question("id-1")) == [expected.item_ids]
     with pytest.raises(RefusedBundleError, match="no other bundle to go back to"):
-        shelf.roll_back()
+        served.roll_back()
 
 
-def test_loading_a_bundle_again_does_not_forget_the_one_before(shops, shelf):
-    [before] = items(shelf, question("id-1"))
-    shelf.reload("other")
-    shelf.reload()
-    shelf.roll_back()
-    assert items(shelf, question("id-1")) == [before]
+def test_loading_a_bundle_again_does_not_forget_the_one_before(shops, served):
+    [before] = items(served, question("id-1"))
+    served.reload("other")
+    served.reload()
+    served.roll_back()
+    assert items(served, question("id-1")) == [before]
 
 
-def test_reloads_of_two_processes_end_in_one_bundle(shops, state, shelf):
+def test_reloads_of_two_processes_end_in_one_bundle(shops, state, served):
     """Both counted the same reload: the later one must win everywhere."""
-    shelf.start_watching()
-    shelf.reload("other")
+    served.start_watching()
+    served.reload("other")
     state.change(lambda now: now.model_copy(update={"bundle": shops / "shop"}))
     [expected] = load(shops / "shop", device="cpu").recommend([["id-1"]], 5)
     for _ in range(1000):
-        if items(shelf, question("id-1")) == [expected.item_ids]:
+        if items(served, question("id-1")) == [expected.item_ids]:
             break
         time.sleep(0.02)
-    assert items(shelf, question("id-1")) == [expected.item_ids]
-    shelf.close()
+    assert items(served, question("id-1")) == [expected.item_ids]
+    served.close()
 
 
-def test_who_cleans_the_disk_does_not_stop_the_service(shelf, tmp_path):
-    shelf.make_unavailable(["id-3"])
+def test_who_cleans_the_disk_does_not_stop_the_service(served, tmp_path):
+    served.make_unavailable(["id-3"])
     (tmp_path / "state.json").unlink()
-    assert "id-3" not in items(shelf, question("id-1", k=12))[0]
-    shelf.make_unavailable(["id-4"])
-    assert not {"id-3", "id-4"} & {*items(shelf, question("id-1", k=12))[0]}
+    assert "id-3" not in items(served, question("id-1", k=12))[0]
+    served.make_unavailable(["id-4"])
+    assert not {"id-3", "id-4"} & {*items(served, question("id-1", k=12))[0]}
 
 
-def test_a_damaged_state_file_changes_nothing_and_is_written_anew(shelf, tmp_path, caplog):
-    shelf.make_unavailable(["id-3"])
+def test_a_damaged_state_file_changes_nothing_and_is_written_anew(served, tmp_path, caplog):
+    served.make_unavailable(["id-3"])
     for text in ("{", "[]", "", '{"unavailable": 3}'):
         (tmp_path / "state.json").write_text(text)
         for _ in range(3):
-            assert "id-3" not in items(shelf, question("id-1", k=12))[0]
+            assert "id-3" not in items(served, question("id-1", k=12))[0]
     assert len([line for line in caplog.messages if "goes on with the state before" in line]) == 4
-    shelf.make_unavailable(["id-4"])
+    served.make_unavailable(["id-4"])
     assert SharedState(tmp_path / "state.json").read().unavailable == {"id-3", "id-4"}
 
 
 def test_a_list_that_is_asked_for_within_a_reload_brings_no_old_bundle_back(
-    shops, state, shelf, monkeypatch
+    shops, state, served, monkeypatch
 ):
     """Between the new state and the new bundle, another thread asks and sees the new mark."""
     change, askers = SharedState.change, []
 
     def interrupted(self, changed):
         made = change(self, changed)
-        asker = threading.Thread(target=lambda: items(shelf, question("id-1")))
+        asker = threading.Thread(target=lambda: items(served, question("id-1")))
         asker.start()
         asker.join(0.3)  # it waits for the lock of the swap
         askers.append(asker)
         return made
 
     monkeypatch.setattr(SharedState, "change", interrupted)
-    shelf.reload("other")
+    served.reload("other")
     for asker in askers:
         asker.join()
-    assert shelf.generation == 1
+    assert served.generation == 1
     [expected] = load(shops / "other", device="cpu").recommend([["id-1"]], 5)
-    assert items(shelf, question("id-1")) == [expected.item_ids]
+    assert items(served, question("id-1")) == [expected.item_ids]
 
 
 def test_two_services_do_not_share_a_state(state):

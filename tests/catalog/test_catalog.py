@@ -1,5 +1,4 @@
 import json
-import string
 
 import numpy as np
 import polars as pl
@@ -10,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.padding import NO_ITEM
 
 IDS = ["B07", "a", "Ω", "10", "9"]
 CODES = np.array([[0, 1], [2, 0], [0, 1], [1, 1], [0, 0]], dtype=np.int32)
@@ -78,16 +76,6 @@ def test_a_saved_catalog_is_loaded_the_same(tmp_path, parts):
         assert loaded.texts is None
     else:
         assert loaded.texts.collect().equals(catalog.texts.collect())
-
-
-@given(st.lists(st.text(string.ascii_letters, max_size=2), max_size=30))
-@settings(max_examples=20)
-def test_many_ids_are_looked_up_as_one_by_one(wanted):
-    ids = sorted(set(string.ascii_letters) | {a + "x" for a in string.ascii_letters})
-    catalog = Catalog.build(ids, np.zeros((len(ids), 1), dtype=np.int32), (1,))
-    expected = [ids.index(item_id) if item_id in ids else NO_ITEM for item_id in wanted]
-    assert catalog.indices_of(wanted).tolist() == expected
-    assert [int(catalog.indices_of([item_id])[0]) for item_id in wanted] == expected
 
 
 def test_the_version_changes_with_ids_codes_and_sizes_alone():

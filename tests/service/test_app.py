@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from sidestep.bundle.folder import load
 from sidestep.service.app import make_app
 from sidestep.service.config import Limits, Queueing, ServiceConfig
+from sidestep.service.messages import RecommendResponse
 from sidestep.service.questions import Answering
 from sidestep.service.state import SharedState
 
@@ -94,6 +95,39 @@ def test_a_request_that_cannot_be_answered_is_told_why(service, body, words):
     assert words in problem["detail"]
     assert problem["request_id"] == response.headers["x-request-id"]
     assert "Traceback" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "body: Invalid JSON"),
+        (b"", "body: Invalid JSON"),
+        (b'{"users": [{"history": ["\\ud800"]}]}', "body: Invalid JSON"),
+        (b"[]", "body: Input should be an object"),
+    ],
+)
+def test_a_body_that_is_no_request_is_told_why(service, content, words):
+    headers = {"content-type": "application/json"}
+    response = service.post("/v1/recommend", content=content, headers=headers)
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
+
+
+def test_recommendations_are_asked_for_by_post_and_in_json(service):
+    response = service.get("/v1/recommend")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    body = json.dumps({"users": [{}]})
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        response = service.post("/v1/recommend", content=body, headers={"content-type": kind})
+        assert response.status_code == 415
+        assert "Content-Type: application/json" in response.json()["detail"]
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert service.post("/v1/recommend", content=body, headers=headers).status_code == 200
+
+
+def test_an_answer_has_the_fields_of_its_message_and_no_others(service):
+    told = ask(service, ["id-1"], ["id-2"], k=3).json()
+    assert RecommendResponse.model_validate(told).model_dump() == told
 
 
 def test_one_bad_user_refuses_the_request_and_no_other_request(service):
@@ -215,9 +249,9 @@ def test_log_lines_name_the_request_and_no_history(service, caplog):
         )
         service.get("/healthz", headers={"X-Request-ID": "bad\tid"})
     assert response.headers["x-request-id"] == "from-the-shop.1"
-    first, second = (json.loads(record.message) for record in caplog.records)
+    first, second = (record.fields for record in caplog.records)
     assert (first["request_id"], first["status"], first["users"]) == ("from-the-shop.1", 200, 1)
-    assert "id-7" not in caplog.text
+    assert "id-7" not in repr(first)
     assert second["request_id"] != "bad\tid"
 
 

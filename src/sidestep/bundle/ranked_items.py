@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -52,23 +53,28 @@ def named_items(
         first_new: index of the first item that was appended after the training.
         num_unknown: items of each history that the catalog lacks.
     """
-    items, scores = answer.items.cpu(), answer.scores.cpu()
-    named = []
-    for row, length in enumerate(lengths):
-        is_item = items[row, :length] != NO_ITEM
-        indices = items[row, :length][is_item].numpy()
-        named.append(
-            RankedItems(
-                item_ids=catalog.ids_of(indices),
-                scores=scores[row, :length][is_item].tolist(),
-                is_new=(indices >= first_new).tolist(),
-                score_kind=answer.score_kind,
-                titles=None if catalog.texts is None else catalog.titles_of(indices),
-                tokens=int(answer.spent.tokens[row]),
-                num_unknown=int(num_unknown[row]),
-            )
+    items, scores = answer.items.cpu().numpy(), answer.scores.cpu().numpy()
+    wanted = np.arange(items.shape[1]) < np.array(lengths)[:, None]
+    is_item = wanted & (items != NO_ITEM)
+    ends = np.cumsum(is_item.sum(axis=1)).tolist()
+    indices = items[is_item]  # of all lists, one after the other
+    item_ids = catalog.ids_of(indices)
+    titles = None if catalog.texts is None else catalog.titles_of(indices)
+    is_new = (indices >= first_new).tolist()
+    numbers = scores[is_item].tolist()
+    tokens, unknown = answer.spent.tokens.tolist(), num_unknown.tolist()
+    return [
+        RankedItems(
+            item_ids=item_ids[start:end],
+            scores=numbers[start:end],
+            is_new=is_new[start:end],
+            score_kind=answer.score_kind,
+            titles=None if titles is None else titles[start:end],
+            tokens=tokens[row],
+            num_unknown=unknown[row],
         )
-    return named
+        for row, (start, end) in enumerate(pairwise([0, *ends]))
+    ]
 
 
 def ranked_frame(answers: Mapping[str, RankedItems]) -> pl.DataFrame:

@@ -85,9 +85,8 @@ class Snapshot:
 
     def answer(self, requests: Sequence[Request]) -> list[RankedItems]:
         """The answers to requests, which name this snapshot; see `LoadedRecommender.answer`."""
-        return [
-            replace(answer, snapshot=str(self.id)) for answer in self.recommender.answer(requests)
-        ]
+        name = str(self.id)
+        return [replace(answer, snapshot=name) for answer in self.recommender.answer(requests)]
 
 
 class CurrentSnapshot:

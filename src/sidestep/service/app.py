@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
 from threading import Lock
@@ -15,21 +13,14 @@ import numpy as np
 import polars as pl
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from sidestep.padding import NO_ITEM
 from sidestep.runs.searches import can_search
 from sidestep.search.specs import SPECS
 from sidestep.service.config import ServiceConfig
-from sidestep.service.conversion import (
-    catalog_items,
-    checked_questions,
-    is_too_wide,
-    on_the_wire,
-    questions_of,
-)
+from sidestep.service.conversion import catalog_items, is_too_wide, questions_of
 from sidestep.service.explaining import explain
 from sidestep.service.messages import (
     Availability,
@@ -38,31 +29,20 @@ from sidestep.service.messages import (
     ExplainResponse,
     ItemsResponse,
     Problem,
-    RecommendRequest,
-    RecommendResponse,
     Reload,
     Searches,
     ServiceState,
 )
 from sidestep.service.metrics import Metrics
-from sidestep.service.middleware import PROBLEM, RequestMiddleware
+from sidestep.service.middleware import Receive, RequestMiddleware, Scope, Send
+from sidestep.service.problems import FORESEEN, problem_response
 from sidestep.service.questions import NUM_RUNGS, Answer, Question
-from sidestep.service.refusals import REFUSALS, checked, refusal
-from sidestep.service.scheduler import (
-    ClosedError,
-    QueueFullError,
-    Scheduler,
-    TooLateError,
-)
+from sidestep.service.recommending import RecommendApp, recommend
+from sidestep.service.refusals import checked
+from sidestep.service.scheduler import QueueFullError, Scheduler
 from sidestep.service.served_bundle import ServedBundle
 from sidestep.service.state import SharedState, State
 from sidestep.version import __version__
-
-_LOOK_EVERY_S = 0.1
-"""Seconds between two looks whether the caller is still there."""
-
-_CALLER_GONE = 499
-"""The status in logs of a request whose caller did not wait."""
 
 
 class Service:
@@ -97,7 +77,41 @@ class Service:
         self.bundle.close()
 
 
-def make_app(config: ServiceConfig) -> FastAPI:
+class _Api(FastAPI):
+    """The routes of the framework, whose description also names the route of recommendations."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of all routes (OpenAPI)."""
+        if self.openapi_schema is None:
+            route = APIRoute(
+                RecommendApp.path, recommend, methods=["POST"], responses={**_REFUSED, **_BUSY}
+            )
+            self.openapi_schema = get_openapi(
+                title=self.title,
+                version=self.version,
+                summary=self.summary,
+                routes=[route, *self.routes],
+            )
+        return self.openapi_schema
+
+
+class _Routes:
+    """An application (ASGI): recommendations go their own short way, see `RecommendApp`."""
+
+    def __init__(self, api: FastAPI, recommending: RecommendApp) -> None:
+        self._api = api
+        self._recommending = recommending
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands a request on."""
+        if scope["type"] == "http" and scope["path"] == RecommendApp.path:
+            scope["route"] = self._recommending
+            await self._recommending(scope, receive, send)
+        else:
+            await self._api(scope, receive, send)
+
+
+def make_app(config: ServiceConfig) -> RequestMiddleware:
     """The application of a service.
 
     Args:
@@ -111,49 +125,28 @@ def make_app(config: ServiceConfig) -> FastAPI:
         yield
         await run_in_threadpool(service.stop)
 
-    app = FastAPI(
+    api = _Api(
         title="Sidestep",
         version=__version__,
         summary="Recommendations by semantic IDs",
         lifespan=lifespan,
-        responses={422: {"model": Problem, "description": "The request cannot be answered"}},
+        responses=_REFUSED,
     )
-    app.add_middleware(
-        RequestMiddleware, metrics=service.metrics, body_bytes=config.limits.body_bytes
+    _add_errors(api)
+    _add_page(api)
+    _add_health(api, service)
+    _add_answers(api, service)
+    _add_admin(api, service)
+    recommending = RecommendApp(
+        config, service.metrics, lambda: (service.bundle, service.scheduler)
     )
-    _add_errors(app)
-    _add_page(app)
-    _add_health(app, service)
-    _add_answers(app, service)
-    _add_admin(app, service)
-    return app
+    return RequestMiddleware(
+        _Routes(api, recommending), metrics=service.metrics, body_bytes=config.limits.body_bytes
+    )
 
 
 def _add_answers(app: FastAPI, service: Service) -> None:
     limits = service.config.limits
-
-    @app.post("/v1/recommend", responses=_BUSY, response_model=RecommendResponse)
-    async def recommend(body: RecommendRequest, request: Request) -> Response:
-        """Lists of items for users, best item first."""
-        bundle, scheduler = service.bundle, service.scheduler
-        # In a thread: masks of items and filters of texts must not keep others waiting.
-        questions = await run_in_threadpool(checked_questions, body, bundle, limits)
-        most_ms = service.config.queueing.deadline_ms
-        asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
-        # The time counts from the first byte, also that in which the body was read.
-        left_s = asked_ms / 1000 - (time.perf_counter() - request.state.began)
-        try:
-            answers = await _answered(scheduler, questions, left_s, request)
-        except REFUSALS as error:  # another bundle came after the check
-            raise refusal(error) from error
-        service.metrics.waiting.set(scheduler.num_waiting)
-        for answer in answers:
-            if answer.degraded is not None:
-                service.metrics.degraded.labels(way=answer.degraded).inc()
-        _log(request, body, answers, logs_histories=service.config.logs_histories)
-        told = RecommendResponse(answers=[on_the_wire(answer) for answer in answers])
-        # Written here: the framework would check the message again.
-        return Response(told.model_dump_json(), media_type="application/json")
 
     @app.get("/v1/searches")
     def searches() -> Searches:
@@ -302,78 +295,11 @@ def _add_admin(app: FastAPI, service: Service) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    def answered(request: Request, problem: Problem, **headers: str) -> JSONResponse:
-        problem = problem.model_copy(update={"request_id": request.state.request_id})
-        return JSONResponse(
-            problem.model_dump(exclude_none=True),
-            status_code=problem.status,
-            media_type=PROBLEM.decode(),
-            headers=headers,
-        )
+    async def told(request: Request, error: Exception) -> Response:
+        return problem_response(error, request.state.request_id)
 
-    @app.exception_handler(StarletteHTTPException)
-    async def refused(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        title = "Not found" if error.status_code == 404 else "Refused"
-        problem = Problem(title=title, status=error.status_code, detail=str(error.detail))
-        headers = {"Retry-After": "1"} if error.status_code == 503 else {}
-        return answered(request, problem, **{**(error.headers or {}), **headers})
-
-    @app.exception_handler(RequestValidationError)
-    async def misread(request: Request, error: RequestValidationError) -> JSONResponse:
-        mistakes = [
-            {"at": ".".join(map(str, each["loc"])), "detail": each["msg"]}
-            for each in error.errors()[:10]
-        ]
-        detail = "; ".join(f"{each['at']}: {each['detail']}" for each in mistakes)
-        problem = Problem(title="Not a valid request", status=422, detail=detail, errors=mistakes)
-        return answered(request, problem)
-
-    @app.exception_handler(QueueFullError)
-    async def full(request: Request, error: QueueFullError) -> JSONResponse:
-        problem = Problem(title="Too many requests", status=429, detail=str(error))
-        return answered(request, problem, **{"Retry-After": str(error.retry_after_s)})
-
-    @app.exception_handler(TooLateError)
-    @app.exception_handler(ClosedError)
-    async def late(request: Request, error: Exception) -> JSONResponse:
-        problem = Problem(title="Not in time", status=503, detail=str(error))
-        return answered(request, problem, **{"Retry-After": "1"})
-
-
-async def _answered(
-    scheduler: Scheduler[Question, Answer],
-    questions: Sequence[Question],
-    deadline_s: float,
-    request: Request,
-) -> list[Answer]:
-    """The answers to questions; nobody works on for a caller who is gone."""
-    futures = scheduler.submit_all(questions, deadline_s=deadline_s)
-    try:
-        waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
-        while True:
-            done, _ = await asyncio.wait([waiting], timeout=_LOOK_EVERY_S)
-            if done:
-                return await waiting
-            if await request.is_disconnected():
-                waiting.cancel()
-                raise HTTPException(_CALLER_GONE, "the caller did not wait for the answer.")
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
-
-
-def _log(
-    request: Request, body: RecommendRequest, answers: Sequence[Answer], *, logs_histories: bool
-) -> None:
-    """Adds to the log line of a request what was asked and how it was answered."""
-    logged: dict[str, Any] = {"users": len(body.users), "k": body.k}
-    ways = sorted({answer.degraded for answer in answers if answer.degraded is not None})
-    if ways:
-        logged["degraded"] = ways
-    if logs_histories:
-        logged["histories"] = [user.history for user in body.users]
-    request.state.logged = logged
+    for kind in FORESEEN:
+        app.add_exception_handler(kind, told)
 
 
 _ONLY_OURS = {
@@ -382,6 +308,9 @@ _ONLY_OURS = {
 }
 """Headers by which a browser loads nothing from elsewhere."""
 
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    422: {"model": Problem, "description": "The request cannot be answered"},
+}
 _BUSY: dict[int | str, dict[str, Any]] = {
     429: {"model": Problem, "description": "The queue is full; see Retry-After"},
     503: {"model": Problem, "description": "Not ready, closing, or not in time"},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 from fastapi import HTTPException
 
 from sidestep.bundle import requests
@@ -16,10 +17,8 @@ from sidestep.service.config import Limits
 from sidestep.service.messages import (
     Boost,
     CatalogItem,
-    RankedItem,
     RecommendRequest,
     Search,
-    UserAnswer,
 )
 from sidestep.service.questions import Answer, AskedBoost, Question
 from sidestep.service.refusals import checked
@@ -30,7 +29,7 @@ def checked_questions(
     body: RecommendRequest, bundle: ServedBundle, limits: Limits
 ) -> list[Question]:
     """One question per user, each of which the bundle can answer; see `questions_of`."""
-    found, answering = questions_of(body, bundle, limits), bundle.answering
+    found, answering = questions_of(body, bundle, limits), bundle.recent
     for question in found:
         checked(answering.check, question)
     return found
@@ -39,7 +38,7 @@ def checked_questions(
 def questions_of(body: RecommendRequest, bundle: ServedBundle, limits: Limits) -> list[Question]:
     """One question per user; lists that are the same for all users stay one object."""
     _refuse_large(body, limits)
-    num_items = bundle.answering.snapshot.recommender.catalog.num_items
+    num_items = bundle.recent.snapshot.recommender.catalog.num_items
     if body.search is not None and is_too_wide(body.search.name, num_items, limits):
         raise HTTPException(
             422,
@@ -113,23 +112,31 @@ def _search(search: Search) -> AskedSearch:
     )
 
 
-def on_the_wire(answer: Answer) -> UserAnswer:
-    """An answer as a message."""
+def on_the_wire(answers: Sequence[Answer]) -> bytes:
+    """Answers as the JSON of a `RecommendResponse`.
+
+    Models would check every item again, which takes longer than all else that is done to an answer.
+    """
+    return orjson.dumps({"answers": [_fields(answer) for answer in answers]})
+
+
+def _fields(answer: Answer) -> dict[str, Any]:
+    """The fields of a `UserAnswer`."""
     ranked = answer.ranked
     titles: Sequence[str | None] = ranked.titles or [None] * len(ranked.item_ids)
-    return UserAnswer(
-        items=[
-            RankedItem(item_id=item_id, title=title, score=score, is_new=is_new)
+    return {
+        "items": [
+            {"item_id": item_id, "title": title, "score": score, "is_new": is_new}
             for item_id, title, score, is_new in zip(
                 ranked.item_ids, titles, ranked.scores, ranked.is_new, strict=True
             )
         ],
-        score_kind=ranked.score_kind,
-        tokens=ranked.tokens,
-        unknown=ranked.num_unknown,
-        degraded=answer.degraded,
-        snapshot=ranked.snapshot,
-    )
+        "score_kind": ranked.score_kind,
+        "tokens": ranked.tokens,
+        "unknown": ranked.num_unknown,
+        "degraded": answer.degraded,
+        "snapshot": ranked.snapshot,
+    }
 
 
 def catalog_items(catalog: Catalog, indices: np.ndarray) -> list[CatalogItem]:

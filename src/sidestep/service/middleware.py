@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -14,12 +13,11 @@ from fastapi import HTTPException
 
 from sidestep.service.messages import Problem
 from sidestep.service.metrics import Metrics
+from sidestep.service.problems import PROBLEM
 
 _LOG = logging.getLogger("sidestep.service.access")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-
-PROBLEM = b"application/problem+json"
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -75,7 +73,7 @@ class RequestMiddleware:
             else:
                 await self._app(scope, counted, noted)
         except Exception:
-            _LOG.exception(json.dumps({"request_id": request_id, "error": "unforeseen"}))
+            _LOG.exception("an unforeseen error", extra={"fields": {"request_id": request_id}})
             if not status:
                 told = "the service made a mistake; its log says more under this request ID."
                 await self._refuse(noted, request_id, 500, "Internal error", told)
@@ -84,18 +82,15 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route=route, status=status).inc()
             self._metrics.request_seconds.labels(route=route).observe(seconds)
-            _LOG.info(
-                json.dumps(
-                    {
-                        "request_id": request_id,
-                        "method": scope["method"],
-                        "route": route,
-                        "status": status,
-                        "ms": round(1000 * seconds, 2),
-                        **scope["state"].get("logged", {}),
-                    }
-                )
-            )
+            fields = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "ms": round(1000 * seconds, 2),
+                **scope["state"].get("logged", {}),
+            }
+            _LOG.info("request", extra={"fields": fields})
 
     def _told(self) -> str:
         return f"a request may have {self._body_bytes:,} bytes; ask for fewer users at once."
@@ -105,7 +100,10 @@ class RequestMiddleware:
     ) -> None:
         problem = Problem(title=title, status=status, detail=detail, request_id=request_id)
         body = problem.model_dump_json(exclude_none=True).encode()
-        headers = [(b"content-type", PROBLEM), (b"content-length", str(len(body)).encode())]
+        headers = [
+            (b"content-type", PROBLEM.encode()),
+            (b"content-length", str(len(body)).encode()),
+        ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -113,7 +111,7 @@ class RequestMiddleware:
 def _request_id(scope: Scope) -> str:
     """The ID that the caller gave, if it is a harmless one; else a new one."""
     given = dict(scope["headers"]).get(b"x-request-id", b"")
-    return given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given.decode() if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
 def _announced(scope: Scope) -> int:

@@ -162,7 +162,7 @@ class Answering:
     def _as_asked(self, question: Question) -> Request:
         """The request with its search as this bundle makes it."""
         asked, k = question.search, question.k
-        request = replace(question.request, k=k)
+        request = question.request if question.request.k == k else replace(question.request, k=k)
         if asked is None:
             return request
         key = (repr(asked), k)

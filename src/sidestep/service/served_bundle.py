@@ -139,6 +139,14 @@ class ServedBundle:
         return self._followed().answering
 
     @property
+    def recent(self) -> Answering:
+        """The snapshot of the last batch: the unavailable items may be a moment old.
+
+        It costs no look at the state, and is enough for checks.
+        """
+        return self._now.answering
+
+    @property
     def generation(self) -> int:
         """The generation of the bundle that answers; the state's is higher during a reload."""
         return self._now.generation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -11,14 +10,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import orjson
 import torch
 import uvicorn
-from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
 
 from sidestep.service.app import make_app
 from sidestep.service.config import ServiceConfig
 from sidestep.service.metrics import SHARED_FOLDER
+from sidestep.service.middleware import RequestMiddleware
 from sidestep.service.state import SharedState
 
 _SETTINGS = "SIDESTEP_SERVICE"
@@ -68,11 +68,13 @@ def serve(config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> N
         )
 
 
-def app_of_worker() -> FastAPI:
+def app_of_worker() -> RequestMiddleware:
     """The application of a worker process, with the settings of its parent."""
     config = ServiceConfig.model_validate_json(os.environ[_SETTINGS])
     _forget_dead_processes()
     sys.setswitchinterval(_SWITCH_S)
+    # Lines name none of these, and to ask for them takes time at every request.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     return make_app(config)
@@ -91,20 +93,16 @@ class JsonLines(logging.Formatter):
     """Log lines as JSON, one object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record; what is JSON already becomes part of the object."""
+        """The line of a record; its `fields` become part of the object."""
         line: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
         }
-        message = record.getMessage()
-        try:
-            content = json.loads(message)
-        except ValueError:
-            content = None
-        line |= content if isinstance(content, dict) else {"message": message}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return orjson.dumps(line, default=str).decode()
 
 
 def _logging() -> dict[str, Any]:

@@ -1,0 +1,183 @@
+"""The route of recommendations, as an application (ASGI) of its own.
+
+Most requests of a service come here. The framework of the other routes takes longer to hand over a
+request than the network takes to answer one in a batch, so this route does without the framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import HTTPException, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+
+from sidestep.service.config import ServiceConfig
+from sidestep.service.conversion import checked_questions, on_the_wire
+from sidestep.service.messages import RecommendRequest, RecommendResponse
+from sidestep.service.metrics import Metrics
+from sidestep.service.middleware import Receive, Scope, Send
+from sidestep.service.problems import FORESEEN, misread_body, problem_response
+from sidestep.service.questions import Answer, Question
+from sidestep.service.refusals import REFUSALS, refusal
+from sidestep.service.scheduler import Scheduler
+from sidestep.service.served_bundle import ServedBundle
+
+_LOOK_AFTER_S = 0.1
+"""Seconds after which a request that still waits is given up if its caller is gone."""
+
+_CALLER_GONE = 499
+"""The status in logs of a request whose caller did not wait."""
+
+_SMALL_BODY = 20_000
+"""Bytes of a body that is checked at once. Larger ones are checked in a thread, so that nobody else
+has to wait."""
+
+Parts = Callable[[], tuple[ServedBundle, Scheduler[Question, Answer]]]
+"""The bundle and the scheduler of a service that has started."""
+
+
+def recommend(body: RecommendRequest) -> RecommendResponse:  # type: ignore[empty-body]
+    """Lists of items for users, best item first."""
+
+
+class RecommendApp:
+    """Answers `POST /v1/recommend`; `recommend` describes the route.
+
+    path: of the route.
+    """
+
+    path = "/v1/recommend"
+
+    def __init__(self, config: ServiceConfig, metrics: Metrics, parts: Parts) -> None:
+        """Makes the application of a service that has not started yet.
+
+        Args:
+            config: of the service.
+            metrics: counts the lists that were made in a cheaper way.
+            parts: see `Parts`.
+        """
+        self._config = config
+        self._metrics = metrics
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        try:
+            response = await self._response(scope, receive)
+        except FORESEEN as error:
+            response = problem_response(error, scope["state"]["request_id"])
+        await response(scope, receive, send)
+
+    async def _response(self, scope: Scope, receive: Receive) -> Response:
+        if scope["method"] != "POST":
+            raise HTTPException(405, "send a POST request.", headers={"Allow": "POST"})
+        raw = await _body(receive)
+        kind = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0]
+        if kind.strip().lower() != b"application/json":
+            raise HTTPException(415, "send JSON, with the header 'Content-Type: application/json'.")
+        try:
+            body = RecommendRequest.model_validate_json(raw)
+        except ValidationError as error:
+            raise misread_body(error) from error
+        bundle, scheduler = self._parts()
+        limits = self._config.limits
+        if _is_small(body, raw):
+            questions = checked_questions(body, bundle, limits)
+        else:
+            questions = await run_in_threadpool(checked_questions, body, bundle, limits)
+        most_ms = self._config.queueing.deadline_ms
+        asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
+        # The time counts from the first byte, also that in which the body was read.
+        left_s = asked_ms / 1000 - (time.perf_counter() - scope["state"]["began"])
+        try:
+            answers = await _answered(scheduler, questions, left_s, receive)
+        except REFUSALS as error:  # another bundle came after the check
+            raise refusal(error) from error
+        for answer in answers:
+            if answer.degraded is not None:
+                self._metrics.degraded.labels(way=answer.degraded).inc()
+        scope["state"]["logged"] = _logged(
+            body, answers, logs_histories=self._config.logs_histories
+        )
+        return Response(on_the_wire(answers), media_type="application/json")
+
+
+def _is_small(body: RecommendRequest, raw: bytes) -> bool:
+    """Whether a request is checked in less time than a thread takes to begin."""
+    is_filtered = body.only is not None or body.where is not None or bool(body.boosts)
+    return len(raw) <= _SMALL_BODY and not is_filtered
+
+
+async def _body(receive: Receive) -> bytes:
+    """The body of a request.
+
+    Raises:
+        HTTPException: the body is too large, or the caller hung up before its end.
+    """
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HTTPException(_CALLER_GONE, "the caller did not send the whole request.")
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _answered(
+    scheduler: Scheduler[Question, Answer],
+    questions: Sequence[Question],
+    deadline_s: float,
+    receive: Receive,
+) -> list[Answer]:
+    """The answers to questions; nobody works on for a caller who is gone."""
+    futures = scheduler.submit_all(questions, deadline_s=deadline_s)
+    waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
+    try:
+        done, _ = await asyncio.wait([waiting], timeout=_LOOK_AFTER_S)
+        if not done:
+            await _done_or_gone(waiting, receive)
+        return await waiting
+    except BaseException:
+        waiting.cancel()
+        for future in futures:
+            future.cancel()
+        raise
+
+
+async def _done_or_gone(waiting: asyncio.Future[Any], receive: Receive) -> None:
+    """Waits until the answers are there.
+
+    Raises:
+        HTTPException: the caller has gone.
+    """
+    gone = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait([waiting, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise HTTPException(_CALLER_GONE, "the caller did not wait for the answer.")
+    finally:
+        gone.cancel()
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Returns when the caller hangs up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _logged(
+    body: RecommendRequest, answers: Sequence[Answer], *, logs_histories: bool
+) -> dict[str, Any]:
+    """Adds to the log line of a request what was asked and how it was answered."""
+    logged: dict[str, Any] = {"users": len(body.users), "k": body.k}
+    ways = sorted({answer.degraded for answer in answers if answer.degraded is not None})
+    if ways:
+        logged["degraded"] = ways
+    if logs_histories:
+        logged["histories"] = [user.history for user in body.users]
+    return logged

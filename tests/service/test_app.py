@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from sidestep.bundle.folder import load
 from sidestep.service.app import make_app
 from sidestep.service.config import Limits, Queueing, ServiceConfig
+from sidestep.service.engine import LocalEngine
 from sidestep.service.messages import RecommendResponse
 from sidestep.service.questions import Answering
 from sidestep.service.state import SharedState
@@ -23,7 +24,8 @@ def app_of(folder, shops, **settings):
     state = folder / "state.json"
     SharedState(state).start(shops / "shop")
     settings = {"admin_token": TOKEN, "queueing": Queueing(deadline_ms=60_000), **settings}
-    return make_app(ServiceConfig(bundle=shops / "shop", state=state, device="cpu", **settings))
+    config = ServiceConfig(bundle=shops / "shop", state=state, device="cpu", **settings)
+    return make_app(config, LocalEngine)  # in this process, where tests can slow it down
 
 
 @pytest.fixture

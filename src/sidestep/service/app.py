@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
-from threading import Lock
 from typing import Annotated, Any
 
-import numpy as np
-import polars as pl
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
-from sidestep.padding import NO_ITEM
-from sidestep.runs.searches import can_search
-from sidestep.search.specs import SPECS
+from sidestep.service.asking import NUM_RUNGS, Asked, Engine, EngineGoneError, Told
 from sidestep.service.config import ServiceConfig
-from sidestep.service.conversion import catalog_items, is_too_wide, questions_of
-from sidestep.service.explaining import explain
+from sidestep.service.engine_process import EngineProcess
 from sidestep.service.messages import (
     Availability,
     CatalogItem,
     ExplainRequest,
     ExplainResponse,
+    ItemOfId,
+    ItemsOfWords,
     ItemsResponse,
     Problem,
+    Ready,
     Reload,
     Searches,
     ServiceState,
@@ -36,45 +34,39 @@ from sidestep.service.messages import (
 from sidestep.service.metrics import Metrics
 from sidestep.service.middleware import Receive, RequestMiddleware, Scope, Send
 from sidestep.service.problems import FORESEEN, problem_response
-from sidestep.service.questions import NUM_RUNGS, Answer, Question
 from sidestep.service.recommending import RecommendApp, recommend
-from sidestep.service.refusals import checked
-from sidestep.service.scheduler import QueueFullError, Scheduler
-from sidestep.service.served_bundle import ServedBundle
-from sidestep.service.state import SharedState, State
+from sidestep.service.scheduler import Scheduler
 from sidestep.version import __version__
+
+MakeEngine = Callable[[ServiceConfig, Callable[[int], None]], Engine]
+"""A class of engines: of the settings, and of a function that is told about generations."""
 
 
 class Service:
     """The parts of a running service; `start` makes them."""
 
-    bundle: ServedBundle
-    scheduler: Scheduler[Question, Answer]
+    scheduler: Scheduler[Asked, Told]
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(self, config: ServiceConfig, engine: MakeEngine) -> None:
         """Keeps the settings; nothing is loaded yet."""
         self.config = config
         self.metrics = Metrics()
+        self.engine = engine(config, self.metrics.generation.set)
 
     def start(self) -> None:
         """Loads the bundle and warms it up; the service listens after that."""
-        config = self.config
-        self.bundle = ServedBundle(
-            config.bundle,
-            SharedState(config.state),
-            device=config.device,
-            max_batch=config.queueing.max_batch,
-            report=self.metrics.generation.set,
-        )
-        self.bundle.start_watching()
+        self.engine.start()
         self.scheduler = Scheduler(
-            self.bundle.answer, config.queueing, num_rungs=NUM_RUNGS, report=self.metrics.of_batch
+            self.engine.answer,
+            self.config.queueing,
+            num_rungs=NUM_RUNGS,
+            report=self.metrics.of_batch,
         )
 
     def stop(self) -> None:
         """Answers all who wait, and ends the threads."""
         self.scheduler.close()
-        self.bundle.close()
+        self.engine.close()
 
 
 class _Api(FastAPI):
@@ -111,13 +103,14 @@ class _Routes:
             await self._api(scope, receive, send)
 
 
-def make_app(config: ServiceConfig) -> RequestMiddleware:
+def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> RequestMiddleware:
     """The application of a service.
 
     Args:
         config: of the service. The state file must be there, see `SharedState.start`.
+        engine: makes the engine.
     """
-    service = Service(config)
+    service = Service(config, engine)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -137,82 +130,39 @@ def make_app(config: ServiceConfig) -> RequestMiddleware:
     _add_health(api, service)
     _add_answers(api, service)
     _add_admin(api, service)
-    recommending = RecommendApp(
-        config, service.metrics, lambda: (service.bundle, service.scheduler)
-    )
+    recommending = RecommendApp(config, service.metrics, lambda: service.scheduler)
     return RequestMiddleware(
         _Routes(api, recommending), metrics=service.metrics, body_bytes=config.limits.body_bytes
     )
 
 
 def _add_answers(app: FastAPI, service: Service) -> None:
-    limits = service.config.limits
+    def told(name: str, content: BaseModel | None = None) -> Response:
+        asked = b"" if content is None else content.model_dump_json().encode()
+        return Response(service.engine.call(name, asked), media_type="application/json")
 
-    @app.get("/v1/searches")
-    def searches() -> Searches:
+    @app.get("/v1/searches", response_model=Searches)
+    def searches() -> Response:
         """The searches that this bundle can be asked for by name."""
-        recommender = service.bundle.answering.snapshot.recommender
-        num_items = recommender.catalog.num_items
-        able = [
-            name
-            for name, spec in SPECS.items()
-            if can_search(name, recommender)
-            and spec.goes_by != "scorer"  # which only code of one's own can name
-            and not is_too_wide(name, num_items, limits)
-        ]
-        is_tree = recommender.is_searched and recommender.catalog.space is None
-        return Searches(
-            own=recommender.manifest.search.name if recommender.is_searched else None,
-            lists=able,
-            trees=[name for name in able if is_tree and SPECS[name].grows is not None],
-        )
+        return told("searches")
 
-    one_at_a_time = Lock()
-
-    @app.post("/v1/explain", responses=_BUSY)
-    def explain_search(body: ExplainRequest) -> ExplainResponse:
+    @app.post("/v1/explain", responses=_BUSY, response_model=ExplainResponse)
+    def explain_search(body: ExplainRequest) -> Response:
         """The search tree of one request; one at a time, as it costs more than a list."""
-        [question] = questions_of(body.as_recommendation, service.bundle, limits)
-        if not one_at_a_time.acquire(blocking=False):
-            raise QueueFullError("another search is being explained.", retry_after_s=1)
-        try:
-            return checked(explain, service.bundle.answering, question)
-        finally:
-            one_at_a_time.release()
+        return told("explain", body)
 
-    @app.get("/v1/items/{item_id:path}", responses=_MISSING)
-    def item(item_id: str) -> CatalogItem:
+    @app.get("/v1/items/{item_id:path}", responses=_MISSING, response_model=CatalogItem)
+    def item(item_id: str) -> Response:
         """An item of the catalog."""
-        catalog = service.bundle.answering.snapshot.recommender.catalog
-        index = catalog.ids.index_of(item_id)
-        if index < 0:
-            raise HTTPException(404, f"the catalog has no item {item_id!r:.80}.")
-        [found] = catalog_items(catalog, np.array([index]))
-        return found
+        return told("item", ItemOfId(item_id=item_id))
 
-    @app.get("/v1/items")
+    @app.get("/v1/items", response_model=ItemsResponse)
     def items(
         query: Annotated[str, Query(min_length=1, max_length=200)],
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    ) -> ItemsResponse:
+    ) -> Response:
         """Items whose title holds all words of the query, and the item of this ID first."""
-        catalog = service.bundle.answering.snapshot.recommender.catalog
-        words = query.lower().split()
-        if not words:
-            raise HTTPException(422, "query: write a word of a title, or an ID.")
-        if catalog.texts is None:
-            title = pl.Series(catalog.item_ids.to_pylist(), dtype=pl.String)
-        else:
-            title = catalog.titles.cast(pl.String)
-        title = title.str.to_lowercase()
-        is_found = title.is_not_null()
-        for word in words:
-            is_found &= title.str.contains(word, literal=True).fill_null(False)
-        own = catalog.indices_of([query.strip()])
-        named = own[own != NO_ITEM]
-        titled = is_found.arg_true().to_numpy().astype(np.int64)
-        found = np.concatenate([named, titled[~np.isin(titled, named)]])[:limit]
-        return ItemsResponse(items=catalog_items(catalog, found))
+        return told("items", ItemsOfWords(query=query, limit=limit))
 
 
 def _add_page(app: FastAPI) -> None:
@@ -238,12 +188,14 @@ def _add_health(app: FastAPI, service: Service) -> None:
         """Whether the process is alive."""
         return {"status": "alive"}
 
-    @app.get("/readyz", responses=_BUSY)
-    async def readyz() -> dict[str, str]:
+    @app.get("/readyz", responses=_BUSY, response_model=Ready)
+    def readyz() -> Response:
         """Whether the bundle is loaded and warm."""
         if not service.scheduler.is_alive:
             raise HTTPException(503, "the thread that answers has ended; start the service again.")
-        return {"status": "ready", "snapshot": str(service.bundle.answering.snapshot.id)}
+        if not service.engine.is_ready:
+            raise EngineGoneError("the bundle is being loaded again; try again later.")
+        return Response(service.engine.call("ready"), media_type="application/json")
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -268,30 +220,29 @@ def _add_admin(app: FastAPI, service: Service) -> None:
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
-    def told(state: State) -> ServiceState:
-        return ServiceState(
-            bundle=state.bundle.name,
-            generation=state.generation,
-            num_unavailable=len(state.unavailable),
-        )
+    def told(name: str, content: bytes = b"") -> Response:
+        return Response(service.engine.call(name, content), media_type="application/json")
 
-    admin: dict[str, Any] = {"dependencies": [Depends(allowed)], "responses": _ADMIN}
+    admin: dict[str, Any] = {
+        "dependencies": [Depends(allowed)],
+        "responses": _ADMIN,
+        "response_model": ServiceState,
+    }
 
     @app.post("/v1/admin/availability", **admin)
-    def availability(body: Availability) -> ServiceState:
+    def availability(body: Availability) -> Response:
         """Takes items out of all lists, or lets items come back, before the answer is sent."""
-        change = service.bundle.make_unavailable
-        return told(checked(change, body.unavailable, body.available))
+        return told("availability", body.model_dump_json().encode())
 
     @app.post("/v1/admin/reload", **admin)
-    def reload(body: Reload) -> ServiceState:
+    def reload(body: Reload) -> Response:
         """Loads another bundle, tries it, and puts it in the place of the old one."""
-        return told(checked(service.bundle.reload, body.bundle))
+        return told("reload", body.model_dump_json().encode())
 
     @app.post("/v1/admin/rollback", **admin)
-    def rollback() -> ServiceState:
+    def rollback() -> Response:
         """Goes back to the bundle of before the last reload."""
-        return told(checked(service.bundle.roll_back))
+        return told("rollback")
 
 
 def _add_errors(app: FastAPI) -> None:

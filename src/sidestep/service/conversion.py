@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import orjson
-from fastapi import HTTPException
 
 from sidestep.bundle import requests
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.filters import filter_key
 from sidestep.runs.searches import AskedSearch
+from sidestep.service.asking import Refusal, RefusedError
 from sidestep.service.config import Limits
 from sidestep.service.messages import (
     Boost,
@@ -36,19 +36,20 @@ def checked_questions(
 
 
 def questions_of(body: RecommendRequest, bundle: ServedBundle, limits: Limits) -> list[Question]:
-    """One question per user; lists that are the same for all users stay one object."""
-    _refuse_large(body, limits)
+    """One question per user; lists that are the same for all users stay one object.
+
+    The request is within the limits, see `sidestep.service.limits`.
+    """
     num_items = bundle.recent.snapshot.recommender.catalog.num_items
     if body.search is not None and is_too_wide(body.search.name, num_items, limits):
-        raise HTTPException(
-            422,
+        raise _refused(
             f"search: {body.search.name} asks for all {num_items:,} items, and this service takes "
-            f"exhaustive searches of {limits.exhaustive_items:,}.",
+            f"exhaustive searches of {limits.exhaustive_items:,}."
         )
     search = None if body.search is None else checked(_search, body.search)
     boosts = tuple(checked(_boost, boost) for boost in body.boosts)
     if boosts and body.new_places:
-        raise HTTPException(422, "boosts would take new items from their places; leave one out.")
+        raise _refused("boosts would take new items from their places; leave one out.")
     return [
         Question(
             request=requests.Request(
@@ -70,23 +71,8 @@ def questions_of(body: RecommendRequest, bundle: ServedBundle, limits: Limits) -
     ]
 
 
-def _refuse_large(body: RecommendRequest, limits: Limits) -> None:
-    """Raises a refusal with 422 for a request beyond the limits."""
-    asked = body.search
-    sizes = {
-        "users": (len(body.users), limits.users),
-        "k": (body.k, limits.k),
-        "history": (max(len(user.history) for user in body.users), limits.history),
-        "exclude": (max(len(user.exclude) for user in body.users), limits.item_ids),
-        "only": (len(body.only or ()), limits.item_ids),
-        "boosts": (sum(len(boost.items or ()) for boost in body.boosts), limits.item_ids),
-        "beams": (0 if asked is None else asked.beams or 0, limits.beams),
-        "candidates": (0 if asked is None else asked.candidates or 0, 8 * limits.beams),
-        "budget": (0 if asked is None else asked.budget or 0, limits.beams),
-    }
-    for name, (size, most) in sizes.items():
-        if size > most:
-            raise HTTPException(422, f"{name}: {size:,} is more than this service takes, {most:,}.")
+def _refused(detail: str) -> RefusedError:
+    return RefusedError(Refusal(status=422, detail=detail))
 
 
 def _boost(boost: Boost) -> AskedBoost:
@@ -112,12 +98,13 @@ def _search(search: Search) -> AskedSearch:
     )
 
 
-def on_the_wire(answers: Sequence[Answer]) -> bytes:
-    """Answers as the JSON of a `RecommendResponse`.
+def answer_json(answer: Answer) -> bytes:
+    """An answer as the JSON of a `UserAnswer`.
 
-    Models would check every item again, which takes longer than all else that is done to an answer.
+    A model would check every item again, which takes longer than all else that is done to an
+    answer.
     """
-    return orjson.dumps({"answers": [_fields(answer) for answer in answers]})
+    return orjson.dumps(_fields(answer))
 
 
 def _fields(answer: Answer) -> dict[str, Any]:

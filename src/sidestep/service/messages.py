@@ -171,6 +171,27 @@ class ExplainRequest(_Asked):
         return RecommendRequest(users=[self.user], **self.model_dump(exclude={"user"}))
 
 
+class ItemOfId(_Asked):
+    """An item that is asked for by its ID."""
+
+    item_id: StrictStr
+
+
+class ItemsOfWords(_Asked):
+    """Items that are asked for by words of their titles."""
+
+    query: StrictStr
+    limit: StrictInt
+
+
+class Ready(_Told):
+    """A service that answers."""
+
+    status: Literal["ready"]
+    snapshot: str
+    """The name of what answers."""
+
+
 class Searches(_Told):
     """The searches that the bundle has all parts for."""
 

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from sidestep.service.asking import EngineGoneError, RefusedError
 from sidestep.service.messages import Problem
 from sidestep.service.scheduler import ClosedError, QueueFullError, TooLateError
 
@@ -21,8 +22,12 @@ FORESEEN = (
     QueueFullError,
     TooLateError,
     ClosedError,
+    RefusedError,
+    EngineGoneError,
 )
 """Errors that `problem_response` tells to the caller."""
+
+_TITLES = {404: "Not found", 429: "Too many requests", 503: "Not in time"}
 
 _MOST_MISTAKES = 10
 """Mistakes of one request that an answer names."""
@@ -55,14 +60,18 @@ def _problem_of(error: Exception) -> tuple[Problem, Mapping[str, str]]:
     if isinstance(error, RequestValidationError):
         return _misread(error.errors()), {}
     if isinstance(error, QueueFullError):
-        problem = Problem(title="Too many requests", status=429, detail=str(error))
-        return problem, {"Retry-After": str(error.retry_after_s)}
+        return _told(429, str(error)), {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, RefusedError):
+        again = error.refusal.retry_after_s
+        headers = {} if again is None else {"Retry-After": str(again)}
+        return _told(error.refusal.status, error.refusal.detail), headers
     if isinstance(error, StarletteHTTPException):
-        title = "Not found" if error.status_code == 404 else "Refused"
-        headers = {"Retry-After": "1"} if error.status_code == 503 else {}
-        problem = Problem(title=title, status=error.status_code, detail=str(error.detail))
-        return problem, {**(error.headers or {}), **headers}
-    return Problem(title="Not in time", status=503, detail=str(error)), {"Retry-After": "1"}
+        return _told(error.status_code, str(error.detail)), error.headers or {}
+    return _told(503, str(error)), {"Retry-After": "1"}
+
+
+def _told(status: int, detail: str) -> Problem:
+    return Problem(title=_TITLES.get(status, "Refused"), status=status, detail=detail)
 
 
 def _misread(errors: Any) -> Problem:

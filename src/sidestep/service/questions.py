@@ -18,9 +18,6 @@ from sidestep.notices import naming_arguments
 from sidestep.runs.searches import AskedSearch
 from sidestep.search.beam import BeamSearch
 
-NUM_RUNGS = 3
-"""The most ways in which a bundle can answer."""
-
 _FEW_BEAMS = 10
 
 _KEPT_SEARCHES = 64

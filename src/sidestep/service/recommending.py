@@ -12,32 +12,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import HTTPException, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
+from sidestep.service.asking import Asked, RefusedError, Told
 from sidestep.service.config import ServiceConfig
-from sidestep.service.conversion import checked_questions, on_the_wire
+from sidestep.service.limits import refuse_large
 from sidestep.service.messages import RecommendRequest, RecommendResponse
 from sidestep.service.metrics import Metrics
 from sidestep.service.middleware import Receive, Scope, Send
 from sidestep.service.problems import FORESEEN, misread_body, problem_response
-from sidestep.service.questions import Answer, Question
-from sidestep.service.refusals import REFUSALS, refusal
 from sidestep.service.scheduler import Scheduler
-from sidestep.service.served_bundle import ServedBundle
 
 _LOOK_AFTER_S = 0.1
 """Seconds after which a request that still waits is given up if its caller is gone."""
 
 _CALLER_GONE = 499
 """The status in logs of a request whose caller did not wait."""
-
-_SMALL_BODY = 20_000
-"""Bytes of a body that is checked at once. Larger ones are checked in a thread, so that nobody else
-has to wait."""
-
-Parts = Callable[[], tuple[ServedBundle, Scheduler[Question, Answer]]]
-"""The bundle and the scheduler of a service that has started."""
 
 
 def recommend(body: RecommendRequest) -> RecommendResponse:  # type: ignore[empty-body]
@@ -52,17 +42,22 @@ class RecommendApp:
 
     path = "/v1/recommend"
 
-    def __init__(self, config: ServiceConfig, metrics: Metrics, parts: Parts) -> None:
+    def __init__(
+        self,
+        config: ServiceConfig,
+        metrics: Metrics,
+        scheduler: Callable[[], Scheduler[Asked, Told]],
+    ) -> None:
         """Makes the application of a service that has not started yet.
 
         Args:
             config: of the service.
             metrics: counts the lists that were made in a cheaper way.
-            parts: see `Parts`.
+            scheduler: gives the scheduler of the service that has started.
         """
         self._config = config
         self._metrics = metrics
-        self._parts = parts
+        self._scheduler = scheduler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -83,33 +78,23 @@ class RecommendApp:
             body = RecommendRequest.model_validate_json(raw)
         except ValidationError as error:
             raise misread_body(error) from error
-        bundle, scheduler = self._parts()
-        limits = self._config.limits
-        if _is_small(body, raw):
-            questions = checked_questions(body, bundle, limits)
-        else:
-            questions = await run_in_threadpool(checked_questions, body, bundle, limits)
+        refuse_large(body, self._config.limits)
         most_ms = self._config.queueing.deadline_ms
         asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
         # The time counts from the first byte, also that in which the body was read.
         left_s = asked_ms / 1000 - (time.perf_counter() - scope["state"]["began"])
-        try:
-            answers = await _answered(scheduler, questions, left_s, receive)
-        except REFUSALS as error:  # another bundle came after the check
-            raise refusal(error) from error
+        asked = [Asked(body=raw, row=row) for row in range(len(body.users))]
+        answers = await _answered(self._scheduler(), asked, left_s, receive)
+        for answer in answers:
+            if answer.refusal is not None:
+                raise RefusedError(answer.refusal)
         for answer in answers:
             if answer.degraded is not None:
                 self._metrics.degraded.labels(way=answer.degraded).inc()
-        scope["state"]["logged"] = _logged(
-            body, answers, logs_histories=self._config.logs_histories
-        )
-        return Response(on_the_wire(answers), media_type="application/json")
-
-
-def _is_small(body: RecommendRequest, raw: bytes) -> bool:
-    """Whether a request is checked in less time than a thread takes to begin."""
-    is_filtered = body.only is not None or body.where is not None or bool(body.boosts)
-    return len(raw) <= _SMALL_BODY and not is_filtered
+        logs_histories = self._config.logs_histories
+        scope["state"]["logged"] = _logged(body, answers, logs_histories=logs_histories)
+        told = b",".join(answer.content for answer in answers)
+        return Response(b'{"answers":[%b]}' % told, media_type="application/json")
 
 
 async def _body(receive: Receive) -> bytes:
@@ -129,13 +114,10 @@ async def _body(receive: Receive) -> bytes:
 
 
 async def _answered(
-    scheduler: Scheduler[Question, Answer],
-    questions: Sequence[Question],
-    deadline_s: float,
-    receive: Receive,
-) -> list[Answer]:
-    """The answers to questions; nobody works on for a caller who is gone."""
-    futures = scheduler.submit_all(questions, deadline_s=deadline_s)
+    scheduler: Scheduler[Asked, Told], asked: Sequence[Asked], deadline_s: float, receive: Receive
+) -> list[Told]:
+    """The answers to users; nobody works on for a caller who is gone."""
+    futures = scheduler.submit_all(asked, deadline_s=deadline_s)
     waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
     try:
         done, _ = await asyncio.wait([waiting], timeout=_LOOK_AFTER_S)
@@ -171,7 +153,7 @@ async def _hung_up(receive: Receive) -> None:
 
 
 def _logged(
-    body: RecommendRequest, answers: Sequence[Answer], *, logs_histories: bool
+    body: RecommendRequest, answers: Sequence[Told], *, logs_histories: bool
 ) -> dict[str, Any]:
     """Adds to the log line of a request what was asked and how it was answered."""
     logged: dict[str, Any] = {"users": len(body.users), "k": body.k}

@@ -21,7 +21,8 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.requests import Request
 from sidestep.bundle.snapshot import Snapshot
 from sidestep.bundle.users import histories_of
-from sidestep.service.questions import NUM_RUNGS, Answer, Answering, Question
+from sidestep.service.asking import NUM_RUNGS
+from sidestep.service.questions import Answer, Answering, Question
 from sidestep.service.state import Mark, SharedState, State
 
 _LOG = logging.getLogger("sidestep.service")

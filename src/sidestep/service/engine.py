@@ -1,0 +1,96 @@
+"""The engine of a service: a bundle that answers users in batches, and calls of other kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from sidestep.service.asking import Asked, Refusal, RefusedError, Told
+from sidestep.service.calls import Calls
+from sidestep.service.config import ServiceConfig
+from sidestep.service.conversion import answer_json, checked_questions
+from sidestep.service.messages import RecommendRequest
+from sidestep.service.questions import Question
+from sidestep.service.refusals import REFUSALS, refusal
+from sidestep.service.served_bundle import ServedBundle
+from sidestep.service.state import SharedState
+
+
+class LocalEngine:
+    """An engine in this process, see `sidestep.service.asking.Engine`."""
+
+    def __init__(
+        self, config: ServiceConfig, report: Callable[[int], None] = lambda generation: None
+    ) -> None:
+        """Loads nothing yet.
+
+        Args:
+            config: of the service. The state file must be there, see `SharedState.start`.
+            report: is given the generation of every bundle that begins to answer.
+        """
+        self._config = config
+        self._report = report
+        self._calls: Calls | None = None
+
+    def start(self) -> None:
+        """Loads the bundle and warms it up."""
+        config = self._config
+        if config.num_threads is not None:
+            torch.set_num_threads(config.num_threads)
+        self.bundle = ServedBundle(
+            config.bundle,
+            SharedState(config.state),
+            device=config.device,
+            max_batch=config.queueing.max_batch,
+            report=self._report,
+        )
+        self.bundle.start_watching()
+        self._calls = Calls(self.bundle, config.limits)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the bundle is loaded and warm."""
+        return self._calls is not None
+
+    def answer(self, asked: Sequence[Asked], rung: int) -> list[Told]:
+        """Answers users together. A request with a user who cannot be answered is refused whole."""
+        bodies = {id(each.body): each.body for each in asked}
+        found = {key: self._questions(body) for key, body in bodies.items()}
+        places, questions = [], []
+        told = [Told()] * len(asked)
+        for place, each in enumerate(asked):
+            known = found[id(each.body)]
+            if isinstance(known, Refusal):
+                told[place] = Told(refusal=known)
+            else:
+                places.append(place)
+                questions.append(known[each.row])
+        try:
+            answers = self.bundle.answer(questions, rung) if questions else []
+        except REFUSALS as error:  # another bundle came after the check
+            if len(questions) > 1:
+                raise
+            told[places[0]] = Told(refusal=refusal(error).refusal)
+            return told
+        for place, answer in zip(places, answers, strict=True):
+            told[place] = Told(content=answer_json(answer), degraded=answer.degraded)
+        return told
+
+    def call(self, name: str, content: bytes = b"") -> bytes:
+        """Answers a call of another kind, see `sidestep.service.calls`."""
+        assert self._calls is not None, "the engine was started"
+        return self._calls.by_name[name](content).model_dump_json().encode()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._calls is not None:
+            self.bundle.close()
+
+    def _questions(self, body: bytes) -> list[Question] | Refusal:
+        """One question per user of a request, or why it cannot be answered."""
+        try:
+            asked = RecommendRequest.model_validate_json(body)
+            return checked_questions(asked, self.bundle, self._config.limits)
+        except RefusedError as error:
+            return error.refusal

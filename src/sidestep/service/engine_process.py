@@ -1,0 +1,309 @@
+"""An engine in a process of its own.
+
+Threads of Python take turns. In one process, the thread that speaks HTTP and the thread that
+answers would wait for each other at every small step. The two processes send each other frames: a
+head in JSON, a new line, and parts of bytes whose sizes the head tells. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from sidestep.service.asking import Asked, EngineGoneError, Refusal, RefusedError, Told
+from sidestep.service.config import ServiceConfig
+from sidestep.service.logs import leave_out_of_records, log_settings
+
+if TYPE_CHECKING:
+    from sidestep.service.engine import LocalEngine
+
+_LOG = logging.getLogger("sidestep.service")
+
+_RESTARTS_S = (0.0, 1.0, 5.0, 30.0)
+"""Seconds before the next start of a process that has ended, the first time, the second time and so
+on. A process that has lived for a minute counts as well again."""
+
+_WELL_AFTER_S = 60.0
+
+_END_S = 10.0
+"""Seconds that a process has for its end."""
+
+_NUM_THREADS = 4
+"""Threads of an engine for calls other than for lists."""
+
+_ANSWER, _END = "answer", "end"
+
+_HAS_ENDED = "the process that answers has ended; another one starts."
+
+Frame = tuple[dict[str, Any], list[bytes]]
+
+
+class EngineProcess:
+    """An engine in a process of its own, see `sidestep.service.asking.Engine`.
+
+    The process is started again if it ends. Until it is ready, nobody is answered.
+    """
+
+    def __init__(
+        self, config: ServiceConfig, report: Callable[[int], None] = lambda generation: None
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            config: of the service.
+            report: is given the generation of every bundle that begins to answer.
+        """
+        self._config = config
+        self._report = report
+        self._numbers = count()
+        self._waiting: dict[int, Future[Frame]] = {}
+        self._lock = Lock()
+        self._ready, self._closed = Event(), Event()
+        self._connection: Connection | None = None
+        self._process: Any = None
+        self._follower: Thread | None = None
+
+    def start(self) -> None:
+        """Starts the process, and waits until the bundle is loaded and warm.
+
+        Raises:
+            ValueError: the bundle cannot answer.
+        """
+        self._begin()
+        self._follower = Thread(target=self._follow, name="sidestep-engine", daemon=True)
+        self._follower.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the bundle is loaded and warm."""
+        return self._ready.is_set()
+
+    def answer(self, asked: Sequence[Asked], rung: int) -> list[Told]:
+        """Answers users together."""
+        bodies = {id(each.body): each.body for each in asked}
+        numbers = {key: number for number, key in enumerate(bodies)}
+        rows = [(numbers[id(each.body)], each.row) for each in asked]
+        head, parts = self._asked({"call": _ANSWER, "rung": rung, "rows": rows}, [*bodies.values()])
+        return [
+            Told(
+                content=content,
+                degraded=degraded,
+                refusal=None if refused is None else Refusal(**refused),
+            )
+            for content, degraded, refused in zip(
+                parts, head["degraded"], head["refusals"], strict=True
+            )
+        ]
+
+    def call(self, name: str, content: bytes = b"") -> bytes:
+        """Answers a call of another kind."""
+        return self._asked({"call": name}, [content])[1][0]
+
+    def close(self) -> None:
+        """Ends the process after the batch that it works on."""
+        self._closed.set()
+        with self._lock:
+            if self._connection is not None:
+                with suppress(OSError):  # the process has ended already
+                    self._connection.send_bytes(_frame({"call": _END}, []))
+        self._end()
+        if self._follower is not None:
+            self._follower.join()
+        self._forget()
+
+    def _asked(self, head: dict[str, Any], parts: Sequence[bytes]) -> Frame:
+        """Sends a frame, and waits for the frame that answers it."""
+        number = next(self._numbers)
+        future: Future[Frame] = Future()
+        with self._lock:
+            if self._connection is None:
+                raise EngineGoneError("the bundle is being loaded again; try again later.")
+            self._waiting[number] = future
+            try:
+                self._connection.send_bytes(_frame({**head, "number": number}, parts))
+            except OSError as error:
+                del self._waiting[number]
+                raise EngineGoneError(_HAS_ENDED) from error
+        found, contents = future.result()
+        if (refused := found.get("refusal")) is not None:
+            raise RefusedError(Refusal(**refused))
+        if (failure := found.get("failure")) is not None:
+            raise RuntimeError(failure)
+        return found, contents
+
+    def _begin(self) -> None:
+        """Starts a process, and waits for its first frame.
+
+        Raises:
+            ValueError: the bundle cannot answer.
+        """
+        spawn = get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        settings = self._config.model_dump_json()
+        process = spawn.Process(
+            target=run_engine, args=(theirs, settings), name="sidestep-engine", daemon=True
+        )
+        process.start()
+        theirs.close()  # so that its end is seen here
+        self._process = process
+        head: dict[str, Any] = {}
+        while "ready" not in head:
+            try:
+                head, _ = _read(ours)
+            except (EOFError, OSError) as error:
+                raise ValueError("the process that answers ended while it started.") from error
+            if "generation" in head:
+                self._report(head["generation"])
+            elif "failure" in head:
+                raise ValueError(head["failure"])
+        with self._lock:
+            self._connection = ours
+        self._ready.set()
+
+    def _end(self) -> None:
+        """Waits for the end of the process; kills it if that takes too long."""
+        self._ready.clear()
+        if self._process is not None:
+            self._process.join(_END_S)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+
+    def _forget(self) -> None:
+        """Closes the connection to a process that has ended, and tells whoever waits for it."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            waiting, self._waiting = self._waiting, {}
+        if connection is not None:
+            connection.close()
+        for future in waiting.values():
+            future.set_exception(EngineGoneError(_HAS_ENDED))
+
+    def _follow(self) -> None:
+        """Reads frames; starts the process again if it ends."""
+        num_starts = 0
+        while not self._closed.is_set():
+            began = time.monotonic()
+            self._read_all()
+            self._ready.clear()
+            self._forget()
+            if self._closed.is_set():
+                return
+            self._end()
+            num_starts = 0 if time.monotonic() - began > _WELL_AFTER_S else num_starts
+            wait_s = _RESTARTS_S[min(num_starts, len(_RESTARTS_S) - 1)]
+            num_starts += 1
+            _LOG.error(f"the process that answers has ended; the next one starts in {wait_s:g} s")
+            if self._closed.wait(wait_s):
+                return
+            try:
+                self._begin()
+            except Exception:  # the next try comes later
+                _LOG.exception("the process that answers could not be started")
+
+    def _read_all(self) -> None:
+        """Reads frames until the process ends."""
+        connection = self._connection
+        while connection is not None:
+            try:
+                head, parts = _read(connection)
+            except (EOFError, OSError):
+                return
+            if "generation" in head:
+                self._report(head["generation"])
+            elif (future := self._waiting.pop(head["number"], None)) is not None:
+                future.set_result((head, parts))
+
+
+def run_engine(connection: Connection, settings: str) -> None:
+    """Answers frames until the other side hangs up: the process of an engine.
+
+    Args:
+        connection: to the other side.
+        settings: of the service, as JSON.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # the other side says when to end
+        signal.signal(number, signal.SIG_IGN)
+    logging.config.dictConfig(log_settings())
+    leave_out_of_records()
+    from sidestep.service.engine import LocalEngine
+
+    sending = Lock()
+
+    def send(head: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
+        with suppress(OSError), sending:  # nobody may wait for it any more
+            connection.send_bytes(_frame(head, parts))
+
+    config = ServiceConfig.model_validate_json(settings)
+    engine = LocalEngine(config, lambda generation: send({"generation": generation}))
+    try:
+        engine.start()
+    except Exception as error:
+        _LOG.exception("the bundle cannot answer")
+        send({"failure": str(error)})
+        return
+    send({"ready": True})
+    with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        while True:
+            try:
+                head, parts = _read(connection)
+            except (EOFError, OSError):
+                break
+            if head["call"] == _END:
+                break
+            if head["call"] == _ANSWER:
+                send(*_reply(engine, head, parts))
+            else:
+                threads.submit(lambda *frame: send(*_reply(engine, *frame)), head, parts)
+    engine.close()
+
+
+def _reply(engine: LocalEngine, head: dict[str, Any], parts: list[bytes]) -> Frame:
+    """The frame that answers a frame."""
+    number = {"number": head["number"]}
+    try:
+        if head["call"] != _ANSWER:
+            return number, [engine.call(head["call"], parts[0])]
+        asked = [Asked(body=parts[body], row=row) for body, row in head["rows"]]
+        told = engine.answer(asked, head["rung"])
+    except RefusedError as error:
+        return {**number, "refusal": error.refusal}, []
+    except Exception as error:
+        _LOG.exception("an unforeseen error")
+        return {**number, "failure": repr(error)}, []
+    ways = {"degraded": [each.degraded for each in told], "refusals": [e.refusal for e in told]}
+    return {**number, **ways}, [each.content for each in told]
+
+
+def _frame(head: dict[str, Any], parts: Sequence[bytes]) -> bytes:
+    """A head and parts as bytes."""
+    sizes = [len(part) for part in parts]
+    return b"".join([orjson.dumps({**head, "sizes": sizes}), b"\n", *parts])
+
+
+def _read(connection: Connection) -> Frame:
+    """The next frame.
+
+    Raises:
+        EOFError, OSError: the other side has hung up.
+    """
+    content = connection.recv_bytes()
+    end = content.index(b"\n")
+    head = orjson.loads(content[:end])
+    parts, start = [], end + 1
+    for size in head["sizes"]:
+        parts.append(content[start : start + size])
+        start += size
+    return head, parts

@@ -90,12 +90,13 @@ class ItemSupport:
             return self._sums_of_candidates(histories, root, scope)
         tree = trie_scope(scope, asker=self.name)
         logits = _in_scope(self._item_logits(histories, root, tree.num_items), tree)
-        by_node = node_log_sums(logits, tree.trie)
-        whole = by_node[:, :1]
-        by_node = by_node - whole.masked_fill(whole == -torch.inf, 0.0)  # -inf - -inf is NaN
+        whole = logits.logsumexp(dim=1, keepdim=True)
+        # -inf - -inf is NaN
+        sums = NodeLogSums(logits - whole.masked_fill(whole == -torch.inf, 0.0), tree.trie)
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
-            found = by_node.gather(1, states.clamp(min=0))
+            first = tree.trie.nodes_at(depth).start
+            found = sums.at(depth).gather(1, (states - first).clamp(min=0))
             return found.masked_fill(states == NO_STATE, -torch.inf)
 
         return scores
@@ -153,18 +154,44 @@ def flops_per_item(head: object) -> int | None:
     return head.flops_per_item if isinstance(head, CountsItemHead) else None
 
 
-def node_log_sums(logits: Float[Tensor, "users items"], trie: Trie) -> Float[Tensor, "users nodes"]:
-    """log Σ exp of the logits of the items below every node of a trie, in the order of states.
+class NodeLogSums:
+    """log Σ exp of the logits of the items below every node of a trie; -inf where all have -inf.
 
     Level by level from the leaves, each a reduction over runs of siblings; what is far below the
-    largest logit keeps its digits. -inf where every item has -inf.
+    largest logit keeps its digits. A level is summed when it is first asked for: a search that asks
+    for leaves alone pays for leaves alone.
     """
-    levels = [segment_log_sums(logits[:, trie.bucket_items.long()], trie.bucket_start.long())]
-    for depth in range(trie.num_levels - 1, -1, -1):
-        nodes = trie.nodes_at(depth)
-        bounds = trie.child_start[nodes.start : nodes.stop + 1].long()
-        levels.append(segment_log_sums(levels[-1], bounds - bounds[0]))
-    return torch.cat(levels[::-1], dim=1)
+
+    def __init__(self, logits: Float[Tensor, "users items"], trie: Trie) -> None:
+        """Sums nothing yet."""
+        self._logits = logits
+        self._trie = trie
+        self._levels: dict[int, Float[Tensor, "users nodes"]] = {}
+
+    def at(self, depth: int) -> Float[Tensor, "users nodes"]:
+        """The sums of the nodes of a depth, in the order of their states."""
+        if depth not in self._levels:
+            is_leaf = depth == self._trie.num_levels
+            self._levels[depth] = self._leaves() if is_leaf else self._parents(depth)
+        return self._levels[depth]
+
+    def _leaves(self) -> Float[Tensor, "users leaves"]:
+        trie = self._trie
+        by_leaf = self._logits[:, trie.bucket_items.long()]
+        if trie.max_bucket == 1:  # one item per leaf: nothing to sum
+            return by_leaf
+        return segment_log_sums(by_leaf, trie.bucket_start.long())
+
+    def _parents(self, depth: int) -> Float[Tensor, "users nodes"]:
+        nodes = self._trie.nodes_at(depth)
+        bounds = self._trie.child_start[nodes.start : nodes.stop + 1].long()
+        return segment_log_sums(self.at(depth + 1), bounds - bounds[0])
+
+
+def node_log_sums(logits: Float[Tensor, "users items"], trie: Trie) -> Float[Tensor, "users nodes"]:
+    """The sums of all nodes in the order of their states, see `NodeLogSums`."""
+    sums = NodeLogSums(logits, trie)
+    return torch.cat([sums.at(depth) for depth in range(trie.num_levels + 1)], dim=1)
 
 
 def segment_log_sums(

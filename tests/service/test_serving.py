@@ -42,7 +42,8 @@ def until(is_so, seconds=120):
 
 def children(pid):
     """The processes that a process has started, but for the one that tracks resources."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    found = [child for task in tasks for child in task.read_text().split()]
     return [
         int(child)
         for child in found
@@ -219,6 +220,7 @@ def test_a_killed_worker_is_replaced_and_the_others_answer_meanwhile(served):
     process, url, _ = served
     workers = children(process.pid)
     assert len(workers) == 2
+    [engine] = children(workers[0])
     os.kill(workers[0], signal.SIGKILL)
     answered = 0
     for _ in range(20):
@@ -229,6 +231,28 @@ def test_a_killed_worker_is_replaced_and_the_others_answer_meanwhile(served):
             continue
     assert answered >= 15
     until(lambda: len(children(process.pid)) == 2 and workers[0] not in children(process.pid))
+    until(lambda: not Path(f"/proc/{engine}").exists())  # it does not stay behind
+
+
+def test_a_killed_engine_is_replaced_and_the_others_answer_meanwhile(served):
+    process, url, _ = served
+    until(lambda: all(len(children(worker)) == 1 for worker in children(process.pid)))
+    worker = children(process.pid)[0]
+    [engine] = children(worker)
+    os.kill(engine, signal.SIGKILL)
+    statuses = []
+    for _ in range(40):
+        try:
+            response = httpx.post(f"{url}/v1/recommend", json={"users": [{"history": ["id-1"]}]})
+        except httpx.HTTPError:  # this worker held the connection
+            continue
+        statuses.append(response.status_code)
+        assert response.status_code == 200 or response.headers["retry-after"]
+        time.sleep(0.02)
+    assert statuses.count(200) >= 30
+    assert {*statuses} <= {200, 503}
+    until(lambda: len(children(process.pid)) == 2 and worker not in children(process.pid))
+    until(lambda: all(httpx.get(f"{url}/readyz").status_code == 200 for _ in range(20)))
 
 
 def test_who_stops_it_gets_a_clean_end_and_lines_of_json(served):
@@ -239,5 +263,6 @@ def test_who_stops_it_gets_a_clean_end_and_lines_of_json(served):
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     routes = {line["route"] for line in lines if "route" in line}
     assert {"/v1/recommend", "/v1/admin/reload", "/readyz"} <= routes
-    assert not [line for line in lines if line["level"] == "error"]
+    told = [line["message"] for line in lines if line["level"] == "error"]
+    assert told == ["the process that answers has ended; this worker ends, too"]  # as killed
     assert "id-1" not in log.read_text()

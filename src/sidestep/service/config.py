@@ -73,6 +73,9 @@ class ServiceConfig(BaseModel):
     logs_histories: bool = False
     """Whether log lines hold histories."""
 
+    num_workers: int = Field(1, ge=1)
+    """Worker processes, each with an engine of its own."""
+
     num_threads: int | None = Field(None, ge=1)
     """Threads of the network in each worker process; None leaves the choice to torch."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -53,7 +54,9 @@ Frame = tuple[dict[str, Any], list[bytes]]
 class EngineProcess:
     """An engine in a process of its own, see `sidestep.service.asking.Engine`.
 
-    The process is started again if it ends. Until it is ready, nobody is answered.
+    If the process ends, another one is started where this is the only worker; until then nobody is
+    answered. Where there are other workers, this one ends, too: they take its connections, and
+    another worker takes its place.
     """
 
     def __init__(
@@ -89,6 +92,12 @@ class EngineProcess:
     def is_ready(self) -> bool:
         """Whether the bundle is loaded and warm."""
         return self._ready.is_set()
+
+    @property
+    def pid(self) -> int:
+        """The number of the process that answers now."""
+        number: int = self._process.pid
+        return number
 
     def answer(self, asked: Sequence[Asked], rung: int) -> list[Told]:
         """Answers users together."""
@@ -202,6 +211,10 @@ class EngineProcess:
             if self._closed.is_set():
                 return
             self._end()
+            if self._config.num_workers > 1:
+                _LOG.error("the process that answers has ended; this worker ends, too")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             num_starts = 0 if time.monotonic() - began > _WELL_AFTER_S else num_starts
             wait_s = _RESTARTS_S[min(num_starts, len(_RESTARTS_S) - 1)]
             num_starts += 1

@@ -28,7 +28,7 @@ _DRAIN_S = 30
 """Seconds in which requests may end after somebody stops the service."""
 
 
-def serve(config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> None:
+def serve(config: ServiceConfig, *, host: str, port: int) -> None:
     """Serves until a signal stops the service: SIGINT or SIGTERM.
 
     Requests that wait are answered before the end. A worker process that dies is replaced.
@@ -37,13 +37,12 @@ def serve(config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> N
         config: of the service.
         host: the address to listen on.
         port: 0 takes a free one, which the log names.
-        workers: processes, each with a copy of the network.
     """
     state = SharedState(config.state)
     with ExitStack() as stack:
         stack.enter_context(state.held())
         state.start(config.bundle.absolute())
-        if workers > 1 and SHARED_FOLDER not in os.environ:
+        if config.num_workers > 1 and SHARED_FOLDER not in os.environ:
             folder = tempfile.TemporaryDirectory(prefix="sidestep-metrics-")
             os.environ[SHARED_FOLDER] = stack.enter_context(folder)
         os.environ[_SETTINGS] = config.model_dump_json()
@@ -52,7 +51,7 @@ def serve(config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> N
             factory=True,
             host=host,
             port=port,
-            workers=workers,
+            workers=config.num_workers,
             log_config=log_settings(),
             access_log=False,  # the application writes its own lines
             timeout_graceful_shutdown=_DRAIN_S,

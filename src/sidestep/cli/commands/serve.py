@@ -27,14 +27,14 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes, each with a copy of the network.")
+        int, typer.Option(min=1, help="Workers, each with a copy of the network.")
     ] = 1,
     device: Annotated[
         str | None, typer.Option(help="Of the network. [default: a GPU if there is one]")
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Of the network, per process. [default: 1 with --workers]"),
+        typer.Option(min=1, help="Of the network, per worker. [default: 1 with --workers]"),
     ] = None,
     state: Annotated[
         Path | None,
@@ -97,12 +97,13 @@ def serve(
             ),
             admin_token=token,
             logs_histories=log_histories,
+            num_workers=workers,
             num_threads=threads or (1 if workers > 1 else None),
         )
         where = f"http://{host}:{port}" if port else f"a free port of {host}, see the log"
         # Not among the log lines, which programs read.
         typer.echo(f"Serving {bundle} on {where}; /docs describes the routes. Ctrl-C stops.")
-        serving.serve(config, host=host, port=port, workers=workers)
+        serving.serve(config, host=host, port=port)
 
 
 def _refuse_taken(host: str, port: int) -> None:

@@ -1,0 +1,138 @@
+"""An engine in a process of its own: it tells what one in this process tells, and outlives its end.
+
+Slow tests share one process.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import orjson
+import pytest
+
+from sidestep.service.asking import Asked, EngineGoneError, RefusedError
+from sidestep.service.config import ServiceConfig
+from sidestep.service.engine import LocalEngine
+from sidestep.service.engine_process import EngineProcess
+from sidestep.service.state import SharedState
+
+
+def settings_of(folder, bundle):
+    state = folder / "state.json"
+    SharedState(state).start(bundle)
+    return ServiceConfig(bundle=bundle, state=state, device="cpu", num_threads=1)
+
+
+@pytest.fixture(scope="module")
+def generations():
+    return []
+
+
+@pytest.fixture(scope="module")
+def engine(shops, tmp_path_factory, generations):
+    config = settings_of(tmp_path_factory.mktemp("engine"), shops / "shop")
+    made = EngineProcess(config, generations.append)
+    made.start()
+    yield made
+    made.close()
+    assert not made.is_ready
+
+
+@pytest.fixture(scope="module")
+def local(shops, tmp_path_factory):
+    made = LocalEngine(settings_of(tmp_path_factory.mktemp("local"), shops / "shop"))
+    made.start()
+    yield made
+    made.close()
+
+
+def asked(*bodies):
+    """All users of some requests."""
+    raw = [orjson.dumps(body) for body in bodies]
+    return [
+        Asked(body=each, row=row)
+        for each, body in zip(raw, bodies, strict=True)
+        for row in range(len(body["users"]))
+    ]
+
+
+def ask_again_and_again(engine):
+    for _ in range(10_000):
+        engine.answer(asked(TWO), 0)
+
+
+TWO = {"users": [{"history": ["id-1"]}, {"history": ["id-2", "id-5"]}], "k": 4}
+BAD = {"users": [{"history": ["id-1"]}, {"history": [], "moment": 3}]}
+OTHER = {"users": [{"history": ["id-7"]}], "exclude_seen": True, "search": {"name": "beam"}}
+
+
+@pytest.mark.parametrize("rung", [0, 2])
+def test_both_engines_tell_the_same(engine, local, rung):
+    users = asked(TWO, BAD, OTHER)
+    told = engine.answer(users, rung)
+    assert told == local.answer(users, rung)
+    assert [each.refusal is None for each in told] == [True, True, False, False, True]
+    assert told[2].refusal.status == 422
+    assert [each.degraded for each in told[:2]] == [None if rung == 0 else "popularity"] * 2
+    items = orjson.loads(told[0].content)["items"]
+    assert len(items) == 4
+
+
+def test_calls_and_their_refusals_come_through(engine, local):
+    for name, content in (("item", b'{"item_id": "id-3"}'), ("searches", b"")):
+        assert engine.call(name, content) == local.call(name, content)
+    with pytest.raises(RefusedError, match="no item 'id-99'") as refused:
+        engine.call("item", b'{"item_id": "id-99"}')
+    assert refused.value.refusal.status == 404
+
+
+def test_what_nobody_foresaw_is_an_error_of_the_one_who_asked(engine):
+    with pytest.raises(RuntimeError, match="KeyError"):
+        engine.call("no-such-call")
+    assert engine.answer(asked(OTHER), 0)[0].content
+
+
+def test_many_threads_get_their_own_answers(engine, local):
+    histories = [[f"id-{number % 12}", f"id-{number % 7}"] for number in range(40)]
+    requests = [asked({"users": [{"history": history}]}) for history in histories]
+    with ThreadPoolExecutor(8) as threads:
+        found = [*threads.map(lambda users: engine.answer(users, 0), requests)]
+    assert found == [local.answer(users, 0) for users in requests]
+
+
+def test_a_reload_is_told(engine, generations):
+    engine.call("reload", b'{"bundle": "other"}')
+    assert generations[-1] == 1
+    engine.call("rollback")
+    assert generations[-1] == 2
+
+
+def test_a_process_that_is_killed_is_started_again(engine, local):
+    killed = engine.pid
+    os.kill(killed, signal.SIGKILL)
+    with pytest.raises(EngineGoneError):
+        ask_again_and_again(engine)  # some may be answered before the signal comes
+    end = time.monotonic() + 120
+    while not engine.is_ready and time.monotonic() < end:
+        time.sleep(0.05)
+    assert engine.pid != killed
+    assert engine.answer(asked(TWO), 0) == local.answer(asked(TWO), 0)
+
+
+def test_a_bundle_that_cannot_answer_is_said_at_the_start(shops, tmp_path):
+    made = EngineProcess(settings_of(tmp_path, shops / "damaged"))
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        made.start()
+    made.close()
+
+
+def test_the_process_that_speaks_http_loads_no_network_library():
+    """Each worker process would need the memory twice."""
+    look = "import sys, sidestep.service.serving; print([*sys.modules])"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in eval(done.stdout)}
+    assert "sidestep" in loaded
+    assert not loaded & {"torch", "polars", "numpy", "pyarrow"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint
 from sidestep.files import file_sha256, read_json, whole_file, write_json
 from sidestep.notices import working
+from sidestep.runs.inputs import load_bundle, load_dataset
 from sidestep.runs.searches import AskedSearch
 
 PLAN = "plan.json"
@@ -174,8 +175,106 @@ class ParquetUsers(Users):
         return {user: Request(history=[item for item in past if item]) for user, past in rows}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One shard that was made.
+
+    users: of the shard.
+    num_unknown: items of their histories that the catalog lacks.
+    """
+
+    users: int
+    num_unknown: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShardMaker:
+    """Makes shards by number, in any order and in any process.
+
+    recommender: answers.
+    users: in shards.
+    wanted: their lists.
+    out: the folder of the shards.
+    """
+
+    recommender: LoadedRecommender
+    users: Users
+    wanted: Wanted
+    out: Path
+
+    def missing(self) -> list[int]:
+        """The numbers of the shards that are not there yet."""
+        names = self.users.shards
+        return [number for number, name in enumerate(names) if not (self.out / name).exists()]
+
+    def make(self, number: int) -> Made:
+        """Makes a shard, whole or not at all."""
+        wanted, recommender = self.wanted, self.recommender
+        search = wanted.search.of(recommender).for_lists(recommender, wanted.k)
+        requests = self.users.requests(number, recommender)
+        asked_for = [
+            replace(request, k=wanted.k, exclude_seen=wanted.exclude_seen, search=search)
+            for request in requests.values()
+        ]
+        answers = [
+            answer
+            for start in range(0, len(asked_for), _AT_ONCE)
+            for answer in recommender.answer(asked_for[start : start + _AT_ONCE])
+        ]
+        with whole_file(self.out / self.users.shards[number]) as temporary:
+            ranked_frame(dict(zip(requests, answers, strict=True))).write_parquet(temporary)
+        return Made(users=len(requests), num_unknown=sum(each.num_unknown for each in answers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSource:
+    """What a maker of shards is loaded from, in this process or in another one.
+
+    run: the run, or its bundle.
+    dataset: whose users get lists; None where `histories` names them.
+    histories: see `ParquetUsers`.
+    users_per_shard: with a dataset.
+    wanted: the lists.
+    out: the folder of the shards.
+    """
+
+    run: Path
+    dataset: Path | None = None
+    histories: Path | None = None
+    users_per_shard: int = 10_000
+    wanted: Wanted = field(default_factory=Wanted)
+    out: Path
+
+    def maker(self) -> ShardMaker:
+        """Loads the bundle, and divides the users."""
+        users: Users
+        if self.histories is not None:
+            users = ParquetUsers(self.histories)
+        elif self.dataset is not None:
+            dataset = load_dataset(self.dataset)
+            users = DatasetUsers(dataset, users_per_shard=self.users_per_shard)
+        else:
+            raise ValueError("nothing says who gets lists: name a dataset, or histories.")
+        recommender = load_bundle(self.run)
+        return ShardMaker(recommender=recommender, users=users, wanted=self.wanted, out=self.out)
+
+
+ShardEngine = Callable[[ShardMaker, Sequence[int]], Iterator[Made]]
+"""Makes shards of these numbers, and tells of each when it is there."""
+
+
+def in_order(maker: ShardMaker, numbers: Sequence[int]) -> Iterator[Made]:
+    """Makes one shard after the other, in this process."""
+    return map(maker.make, numbers)
+
+
 def recommend_all(
-    recommender: LoadedRecommender, users: Users, wanted: Wanted, out: Path
+    recommender: LoadedRecommender,
+    users: Users,
+    wanted: Wanted,
+    out: Path,
+    *,
+    engine: ShardEngine = in_order,
 ) -> Written:
     """Writes lists for all users: user_id, item_id, rank from 1, score, and title if known.
 
@@ -186,12 +285,13 @@ def recommend_all(
         users: in shards.
         wanted: their lists.
         out: the folder of the shards.
+        engine: makes the shards.
 
     Raises:
         ValueError: the folder holds something else, or the search does not fit the bundle.
     """
     asked = wanted.search.of(recommender)
-    search = asked.for_lists(recommender, wanted.k)
+    asked.for_lists(recommender, wanted.k)  # refuses before anything is written
     plan = {
         "bundle": str(Snapshot.of(recommender).id),
         "users": users.described(),
@@ -201,27 +301,20 @@ def recommend_all(
         "shards": len(users.shards),
     }
     _begin(out, plan)
-    made = num_users = num_unknown = 0
+    maker = ShardMaker(recommender=recommender, users=users, wanted=wanted, out=out)
+    missing = maker.missing()
+    made: list[Made] = []
     with working("recommending") as report:
-        for number, name in enumerate(users.shards):
-            report(f"shard {number + 1} of {len(users.shards)}", number, len(users.shards))
-            if (out / name).exists():
-                continue
-            requests = users.requests(number, recommender)
-            asked_for = [
-                replace(request, k=wanted.k, exclude_seen=wanted.exclude_seen, search=search)
-                for request in requests.values()
-            ]
-            answers = [
-                answer
-                for start in range(0, len(asked_for), _AT_ONCE)
-                for answer in recommender.answer(asked_for[start : start + _AT_ONCE])
-            ]
-            with whole_file(out / name) as temporary:
-                ranked_frame(dict(zip(requests, answers, strict=True))).write_parquet(temporary)
-            made, num_users = made + 1, num_users + len(requests)
-            num_unknown += sum(answer.num_unknown for answer in answers)
-    return Written(shards=len(users.shards), made=made, users=num_users, num_unknown=num_unknown)
+        shards = engine(maker, missing) if missing else iter(())
+        while len(made) < len(missing):
+            report(f"shard {len(made) + 1} of {len(missing)}", len(made), len(missing))
+            made.append(next(shards))
+    return Written(
+        shards=len(users.shards),
+        made=len(made),
+        users=sum(each.users for each in made),
+        num_unknown=sum(each.num_unknown for each in made),
+    )
 
 
 def _begin(out: Path, plan: dict[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,12 +20,16 @@ from sidestep.cli.search_options import (
 )
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.folder import RunFolder
-from sidestep.runs.inputs import load_bundle, load_dataset
 from sidestep.runs.searches import AskedSearch
 from sidestep.runs.settings import LARGEST
 
 with imported_when_used():
-    from sidestep.runs import recommending_all
+    from sidestep.runs import recommending_all, recommending_ray
+
+Engine = Literal["local", "ray"]
+
+_MOST_ACTORS = 8
+"""Actors that are not asked for: each of them holds the bundle in memory."""
 
 
 def recommend_all(
@@ -54,6 +59,19 @@ def recommend_all(
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of each user's history.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="What makes the files: this process, or actors of Ray.")
+    ] = "local",
+    ray_actors: Annotated[
+        int | None, typer.Option(min=1, help="Actors of Ray. [default: one per core, at most 8]")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster, such as auto. [default: Ray on this machine alone]"),
+    ] = None,
+    ray_gpus: Annotated[
+        float, typer.Option(min=0, help="The share of a GPU that each actor of Ray gets.")
+    ] = 0.0,
     json: AsJson = False,
 ) -> None:
     """Recommend items to all users, into parquet files.
@@ -66,6 +84,8 @@ def recommend_all(
       sidestep recommend-all runs/my/together --out lists --exclude-seen
 
       sidestep recommend-all runs/my/together --histories histories --k 20 --out lists-2
+
+      sidestep recommend-all runs/my/together --out lists-3 --engine ray --ray-actors 4
     """
     if dataset is not None and histories is not None:
         raise ValueError("give either --dataset or --histories.")
@@ -77,18 +97,32 @@ def recommend_all(
         budget=budget,
         options=search_options,
     )
+    if engine != "ray" and (ray_actors, ray_address, ray_gpus) != (None, None, 0.0):
+        raise ValueError("--ray-actors, --ray-address and --ray-gpus need --engine ray.")
     if histories is None:
         if dataset is None and not RunFolder(run).is_run():
             raise ValueError(f"{run}: is no run that says which dataset it knows; give --dataset.")
-        known = load_dataset(RunFolder(run).dataset(dataset))
-    loaded = load_bundle(run)
-    users: recommending_all.Users
-    if histories is not None:
-        users = recommending_all.ParquetUsers(histories)
-    else:
-        users = recommending_all.DatasetUsers(known, users_per_shard=shard_users)
-    wanted = recommending_all.Wanted(k=k, exclude_seen=exclude_seen, search=asked)
-    written = recommending_all.recommend_all(loaded, users, wanted, out)
+        dataset = RunFolder(run).dataset(dataset)
+    source = recommending_all.ShardSource(
+        run=run.absolute(),
+        dataset=None if dataset is None else dataset.absolute(),
+        histories=None if histories is None else histories.absolute(),
+        users_per_shard=shard_users,
+        wanted=recommending_all.Wanted(k=k, exclude_seen=exclude_seen, search=asked),
+        out=out.absolute(),
+    )
+    maker = source.maker()
+    shards: recommending_all.ShardEngine = recommending_all.in_order
+    if engine == "ray":
+        shards = recommending_ray.RayShards(
+            load=source.maker,
+            num_actors=ray_actors or min(os.cpu_count() or 1, _MOST_ACTORS),
+            address=ray_address,
+            gpus_per_actor=ray_gpus,
+        )
+    written = recommending_all.recommend_all(
+        maker.recommender, maker.users, maker.wanted, out, engine=shards
+    )
     if written.num_unknown:
         say(f"{written.num_unknown:,} items of histories are not in the catalog.")
     say(

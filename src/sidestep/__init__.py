@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from sidestep.runs.api import tune as tune
     from sidestep.runs.item_vectors import ItemVectors as ItemVectors
     from sidestep.runs.item_vectors import Sources as Sources
+    from sidestep.runs.sharing import Shared as Shared
+    from sidestep.runs.sharing import pull as pull
+    from sidestep.runs.sharing import push as push
     from sidestep.runs.tuning import Tuned as Tuned
 
 
@@ -34,6 +37,7 @@ _PLACES = {
     "Evaluated": "sidestep.runs.api",
     "ItemVectors": "sidestep.runs.item_vectors",
     "LoadedRecommender": "sidestep.bundle.loaded",
+    "Shared": "sidestep.runs.sharing",
     "Sources": "sidestep.runs.item_vectors",
     "Tuned": "sidestep.runs.tuning",
     "align": "sidestep.runs.api",
@@ -42,6 +46,8 @@ _PLACES = {
     "evaluate": "sidestep.runs.api",
     "fit": "sidestep.runs.api",
     "load": "sidestep.bundle.folder",
+    "pull": "sidestep.runs.sharing",
+    "push": "sidestep.runs.sharing",
     "tokenize": "sidestep.runs.api",
     "train": "sidestep.runs.api",
     "tune": "sidestep.runs.api",
@@ -53,6 +59,7 @@ __all__ = [
     "Evaluated",
     "ItemVectors",
     "LoadedRecommender",
+    "Shared",
     "Sources",
     "Tuned",
     "__version__",
@@ -62,6 +69,8 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "pull",
+    "push",
     "tokenize",
     "train",
     "tune",

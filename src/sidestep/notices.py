@@ -19,10 +19,12 @@ there is, or 0 if nobody knows."""
 
 _LOG = logging.getLogger("sidestep")
 
-_FUNCTIONS = ("align", "compare", "embed", "evaluate", "tokenize", "train", "tune")
+_FUNCTIONS = (
+    *("align", "compare", "embed", "evaluate", "pull", "push", "tokenize", "train", "tune"),
+)
 """The commands that `import sidestep` offers as functions of the same name."""
 
-_OTHERWISE_NAMED = {"search-option": "options"}
+_OTHERWISE_NAMED = {"search-option": "options", "no-users": "users=False"}
 """Options whose argument has another name."""
 
 _QUOTATION = re.compile(r"('sidestep [^']*'|`[^`]*`)")
@@ -135,4 +137,4 @@ def _as_function(quotation: str) -> str:
 
 
 def _argument(option: str) -> str:
-    return _OTHERWISE_NAMED.get(option, option).replace("-", "_")
+    return _OTHERWISE_NAMED.get(option, option.replace("-", "_"))

@@ -143,6 +143,9 @@ def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(
         ["serve", gone],
         ["export", gone, *out],
         ["adopt", gone, *out],
+        ["push", gone, "owner/name"],
+        ["push", shop / "beam", "name"],
+        ["pull", gone, *out],
     ]
     refuse_heavy(commands, exit_code=2)
     assert {command[0] for command in commands} >= {names[0] for names in ONES} - {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sidestep.bundle.folder import save_bundle
-from sidestep.bundle.writing import WEIGHTS
+from sidestep.bundle.layout import WEIGHTS
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer

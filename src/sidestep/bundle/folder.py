@@ -18,6 +18,7 @@ from torch import Tensor
 from sidestep.baselines.fitted import FittedRecommender
 from sidestep.bundle.columns import MissingColumnsError
 from sidestep.bundle.fitted_kinds import fitted_of_kind, kind_of_fitted
+from sidestep.bundle.layout import CATALOG, LISTED, USERS, WEIGHTS
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     COUNTED,
@@ -38,12 +39,7 @@ from sidestep.bundle.networks import (
 )
 from sidestep.bundle.parts import PARTS
 from sidestep.bundle.users import read_user_info, read_users
-from sidestep.bundle.writing import (
-    CATALOG,
-    COUNTS,
-    USERS,
-    WEIGHTS,
-)
+from sidestep.bundle.writing import COUNTS
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.stored import CATALOG_FILES
 from sidestep.files import (
@@ -134,23 +130,7 @@ def load(
     """
     chosen = _chosen_device(device)
     folder = bundle_folder(Path(path))
-    manifest = read_manifest(folder / MANIFEST)
-    _check_listed(folder, manifest)
-    for name, sha256 in manifest.files.items():
-        file = folder / name
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}: missing from the bundle; {REMEDY}")
-        refuse_link_outside(file, folder)
-        if verify and file_sha256(file) != sha256:
-            raise ValueError(f"{file}: not the file that {MANIFEST} describes; {REMEDY}")
-    catalog = Catalog.load(folder / CATALOG)
-    if verify:  # the hashes were those of the manifest above, which may be as false as the files
-        catalog.refuse_damage(folder / CATALOG)
-    if catalog.version != manifest.catalog_version:
-        raise ValueError(
-            f"{folder / CATALOG}: version {catalog.version[:12]}, but the bundle was trained on "
-            f"{manifest.catalog_version[:12]}; {REMEDY}"
-        )
+    manifest, catalog = read_checked(folder, verify=verify)
     if is_import_path(manifest.kind):
         _refuse_unknown_class(folder / MANIFEST, manifest.kind)
     with _must_fit(folder / WEIGHTS):
@@ -189,6 +169,37 @@ def load(
     )
 
 
+def read_checked(folder: Path, *, verify: bool = True) -> tuple[Manifest, Catalog]:
+    """Reads the manifest and the catalog of a bundle, and checks its files; makes no network.
+
+    Args:
+        folder: of the bundle.
+        verify: see `load`.
+
+    Raises:
+        FileNotFoundError: a file is gone.
+        ValueError: the bundle was written by a newer version, or is damaged.
+    """
+    manifest = read_manifest(folder / MANIFEST)
+    _check_listed(folder, manifest)
+    for name, sha256 in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: missing from the bundle; {REMEDY}")
+        refuse_link_outside(file, folder)
+        if verify and file_sha256(file) != sha256:
+            raise ValueError(f"{file}: not the file that {MANIFEST} describes; {REMEDY}")
+    catalog = Catalog.load(folder / CATALOG)
+    if verify:  # the hashes were those of the manifest above, which may be as false as the files
+        catalog.refuse_damage(folder / CATALOG)
+    if catalog.version != manifest.catalog_version:
+        raise ValueError(
+            f"{folder / CATALOG}: version {catalog.version[:12]}, but the bundle was trained on "
+            f"{manifest.catalog_version[:12]}; {REMEDY}"
+        )
+    return manifest, catalog
+
+
 def _check_listed(folder: Path, manifest: Manifest) -> None:
     """Holds the files that a manifest lists against those that are read of such a bundle.
 
@@ -207,7 +218,7 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
         raise ValueError(
             f"{folder / MANIFEST}: does not list {name}, which belongs to the bundle; {REMEDY}"
         )
-    for name in sorted(manifest.files.keys() - {WEIGHTS, USERS, *beside, *of_catalog}):
+    for name in sorted(manifest.files.keys() - LISTED):
         raise ValueError(f"{folder / MANIFEST}: lists {name!r}, which no bundle holds; {REMEDY}")
 
 

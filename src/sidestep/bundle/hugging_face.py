@@ -13,6 +13,7 @@ from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from sidestep.bundle.layout import CARD
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.files import check_replaceable, read_json, whole_folder, write_json
@@ -46,7 +47,7 @@ CATALOG_FOLDER = "catalog"
 
 _START = "<start>"
 _NATIVE = ("llama", "qwen2")
-_CONTENTS = ("*.json", "*.safetensors", "*.jinja", CATALOG_FOLDER)
+_CONTENTS = ("*.json", "*.safetensors", "*.jinja", CATALOG_FOLDER, CARD)
 
 
 class TokenMap(BaseModel):
@@ -66,10 +67,15 @@ class TokenMap(BaseModel):
     max_history: int = Field(ge=1)
 
 
-def export_hugging_face(path: Path, loaded: LoadedRecommender) -> None:
+def export_hugging_face(path: Path, loaded: LoadedRecommender, *, card: str | None = None) -> None:
     """Writes config.json, model.safetensors, a tokenizer of codes, the token map and the catalog.
 
     In the tokenizer's words an item is its codes, such as "<a_12><b_3><c_200>".
+
+    Args:
+        path: of the folder.
+        loaded: the bundle.
+        card: the text of its model card; None writes none.
 
     Raises:
         ValueError: the network is no causal language model over codes, or something else stands at
@@ -104,6 +110,8 @@ def export_hugging_face(path: Path, loaded: LoadedRecommender) -> None:
         _tokenizer(tokens).save_pretrained(folder)
         write_json(folder / TOKENS_FILE, tokens.model_dump(mode="json"))
         loaded.catalog.to("cpu").save(folder / CATALOG_FOLDER)
+        if card is not None:
+            (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def check_export_place(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writing of bundles: the files of a folder, and a manifest with their hashes."""
+"""Writing of bundles: the files of a folder, a manifest with their hashes, and the card."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sidestep.baselines.fitted import FittedRecommender
+from sidestep.bundle.card import write_card
+from sidestep.bundle.layout import CARD, CATALOG, USERS, WEIGHTS
 from sidestep.bundle.manifest import MANIFEST, SCHEMA_VERSION, Manifest, library_versions
 from sidestep.bundle.networks import Network, description_of, plain_weights, weights_of
 from sidestep.bundle.parts import PARTS
@@ -18,9 +20,6 @@ from sidestep.data.histories import Histories
 from sidestep.data.users import UserTable
 from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
 
-WEIGHTS = "model.safetensors"
-USERS = "users.parquet"
-CATALOG = "catalog"
 COUNTS = "counts"
 
 
@@ -81,6 +80,7 @@ def write_bundle(
         }
         made = manifest.model_copy(update=of_today)
         write_json(folder / MANIFEST, made.model_dump(mode="json"))
+        write_card(folder)
 
 
 def check_bundle_place(path: Path) -> None:
@@ -90,5 +90,5 @@ def check_bundle_place(path: Path) -> None:
         path,
         "a bundle",
         lambda folder: (folder / MANIFEST).is_file(),
-        (MANIFEST, *files, CATALOG),
+        (MANIFEST, *files, CATALOG, CARD),
     )

@@ -24,9 +24,23 @@ def check_bundle_out(out: Path, *, overwrite: bool, source: Path) -> None:
         ValueError: something stands there, or it belongs to a run; says what to do.
     """
     read = bundle_folder(source)
-    check_out(out, overwrite=overwrite, read=[read], is_kind=writing.check_bundle_place)
+    check_new_bundle_out(out, overwrite=overwrite, read=read)
     if read.resolve() in out.resolve().parents:
         raise ValueError(f"{out}: lies in the bundle that is read; choose another place for --out.")
+
+
+def check_new_bundle_out(out: Path, *, overwrite: bool, read: Path | None = None) -> None:
+    """Refuses, before the work, an `--out` where no bundle must go.
+
+    Args:
+        out: the folder to write.
+        overwrite: whether an older bundle there may be replaced.
+        read: the bundle that is read; None where the bundle comes from elsewhere.
+
+    Raises:
+        ValueError: something stands there, or it belongs to a run; says what to do.
+    """
+    check_out(out, overwrite=overwrite, read=[read], is_kind=writing.check_bundle_place)
     run = RunFolder(out.resolve().parent)
     if out.resolve() == run.bundle and run.is_run():
         raise ValueError(

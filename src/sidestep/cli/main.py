@@ -130,6 +130,16 @@ _COMMANDS = [
         "Make a bundle of a Hugging Face causal language model that writes semantic IDs.",
     ),
     (
+        "push",
+        "push:push",
+        "Share a bundle with its model card: on the Hugging Face hub, or in a folder.",
+    ),
+    (
+        "pull",
+        "pull:pull",
+        "Fetch a bundle from the Hugging Face hub or a folder, and check every file.",
+    ),
+    (
         "demo",
         "demo:demo",
         "Run everything on an invented shop: embed, tokenize, train, evaluate, compare, report.",

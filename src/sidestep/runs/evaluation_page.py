@@ -23,7 +23,7 @@ from sidestep.training.config import VALIDATION_METRIC
 from sidestep.version import __version__
 
 with imported_when_used():
-    from sidestep.bundle import writing
+    from sidestep.bundle import layout
     from sidestep.catalog import catalog as catalogs
     from sidestep.evaluation import compare as comparing
     from sidestep.evaluation import id_quality as measuring
@@ -139,7 +139,7 @@ def _data(folder: RunFolder, dataset: Dataset | None) -> Split | None:
 def _shop(
     folder: RunFolder, per_user: results.PerUser, data: Split | None
 ) -> evaluation_report.Shop:
-    catalog = catalogs.Catalog.load(folder.bundle / writing.CATALOG, verify=True)
+    catalog = catalogs.Catalog.load(folder.bundle / layout.CATALOG, verify=True)
     histories = None
     if data is not None:
         users = per_user.setting.users
@@ -159,7 +159,7 @@ def _ids(evaluations: Sequence[tuple[Path, results.PerUser]], data: Split | None
     for file, per_user in evaluations:
         folder, name = _run_of(file), per_user.setting.codes
         if folder is not None and name is not None and name not in coded:
-            coded[name] = catalogs.Catalog.load(folder.bundle / writing.CATALOG, verify=True)
+            coded[name] = catalogs.Catalog.load(folder.bundle / layout.CATALOG, verify=True)
     if not coded:
         return page.Section(title=_IDS, parts=[])
     training = None if data is None else data.train

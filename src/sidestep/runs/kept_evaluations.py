@@ -23,7 +23,7 @@ with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.evaluation import evaluator, results
 
-_PER_USER = "per_user.parquet"
+PER_USER = "per_user.parquet"
 
 _IN_WORDS = {False: "with items of the history", True: "without items of the history"}
 """Words for lists, by whether lists leave out seen items."""
@@ -51,7 +51,7 @@ def save_evaluation(
     path = folder.evaluation(name)
     manifest = folder.bundle / MANIFEST
     training = read_manifest(manifest).training
-    results.write_per_user(path / _PER_USER, per_user)
+    results.write_per_user(path / PER_USER, per_user)
     write_json(
         path / _METRICS,
         {
@@ -76,7 +76,7 @@ def save_evaluation(
             "bundle": file_sha256(manifest),
         },
     )
-    return path / _PER_USER
+    return path / PER_USER
 
 
 def kept_beside(file: Path) -> dict[str, Any]:
@@ -165,8 +165,8 @@ def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> 
     them. An evaluation in the format of an older Sidestep is made again.
     """
     path = planned.folder(folder)
-    kept = kept_beside(path / _PER_USER)
-    if not (path / _PER_USER).is_file():
+    kept = kept_beside(path / PER_USER)
+    if not (path / PER_USER).is_file():
         return None
     expected = {
         "setting": planned.setting.model_dump(mode="json"),
@@ -176,7 +176,7 @@ def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> 
         "bundle": file_sha256(folder.bundle / MANIFEST),
     }
     is_same = all(kept.get(name) == value for name, value in expected.items())
-    return path / _PER_USER if is_same and "train_s" in kept else None
+    return path / PER_USER if is_same and "train_s" in kept else None
 
 
 def comparable_evaluations(
@@ -239,13 +239,13 @@ def found_evaluations(
     """
     if path.is_file():
         return [(path, results.read_per_user(path))]
-    if (path / _PER_USER).is_file():
-        return [(path / _PER_USER, results.read_per_user(path / _PER_USER))]
-    files = sorted((path / "evaluations").glob(f"{split}-*/{_PER_USER}"))
+    if (path / PER_USER).is_file():
+        return [(path / PER_USER, results.read_per_user(path / PER_USER))]
+    files = sorted((path / "evaluations").glob(f"{split}-*/{PER_USER}"))
     found = [(file, run) for file in files if _is_on(run := results.read_per_user(file), users)]
     if not found:
         other = "test" if split == "validation" else "validation"
-        is_other = any((path / "evaluations").glob(f"{other}-*/{_PER_USER}"))
+        is_other = any((path / "evaluations").glob(f"{other}-*/{PER_USER}"))
         raise FileNotFoundError(
             f"{path}: no evaluation on {split} and the users {users!r} here; run 'sidestep "
             f"evaluate {path} --split {split} --users {users}'"

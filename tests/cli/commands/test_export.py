@@ -41,6 +41,24 @@ def test_there_and_back_recommends_the_same(shop, tmp_path):
     ]
 
 
+def test_an_exported_model_has_a_card_with_the_results_of_plain_beams_alone(shop, files, tmp_path):
+    trained = ("train", "--config", files / "config.yaml", "--dataset", shop / "dataset")
+    codes = ("--set", "model.history=codes", "--catalog", shop / "catalog")
+    run(*trained, *codes, "--out", tmp_path / "run")
+    run("export", tmp_path / "run", "--out", tmp_path / "before")
+    text = (tmp_path / "before" / "README.md").read_text()
+    assert "library_name: transformers" in text
+    assert "No evaluation of this language model is known here" in text
+    run("evaluate", tmp_path / "run", "--beams", 7)
+    run("evaluate", tmp_path / "run", "--search", "exhaustive")
+    run("export", tmp_path / "run", "--out", tmp_path / "after")
+    text = (tmp_path / "after" / "README.md").read_text()
+    assert "beams 7" in text
+    assert "exhaustive" not in text
+    assert str(tmp_path) not in text
+    run("export", tmp_path / "run", "--out", tmp_path / "after", "--overwrite")
+
+
 def test_what_has_no_place_in_the_layout_is_said_to_stay_behind(shop, tmp_path):
     catalog = sidestep.load(shop / "beam", device="cpu").catalog
     network = Transformer(

@@ -18,6 +18,7 @@ from sidestep.runs.inputs import load_bundle, load_catalog
 with imported_when_used():
     from sidestep.bundle import folder as bundles
     from sidestep.bundle import hugging_face, networks, writing
+    from sidestep.runs import cards
 
 
 def export(
@@ -30,14 +31,14 @@ def export(
 
     For transformers' AutoModelForCausalLM and AutoTokenizer; an item reads "<a_12><b_3><c_200>".
     Only networks that read histories as codes can be exported (model.history: codes, which a
-    training says before it begins); what stands beside them stays.
+    training says before it begins); what stands beside them stays. README.md is a model card.
 
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """
     read = bundle_folder(bundle)
     check_out(out, overwrite=overwrite, read=[read], is_kind=hugging_face.check_export_place)
     loaded = load_bundle(read, device="cpu")
-    hugging_face.export_hugging_face(out, loaded)
+    hugging_face.export_hugging_face(out, loaded, card=cards.card_of(read, form="language-model"))
     left_out = [part.words for name, part in PARTS.items() if name in loaded.parts]
     if left_out:
         warn(

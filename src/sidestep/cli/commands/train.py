@@ -24,7 +24,7 @@ from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import TrainingResult
 
 with imported_when_used():
-    from sidestep.bundle import writing
+    from sidestep.bundle import layout
     from sidestep.catalog import catalog as catalogs
     from sidestep.runs import backbones
     from sidestep.runs import train as run_training
@@ -143,7 +143,7 @@ def train_by(
         print_json({"path": str(out), "kind": run.kind, "seed": seed, **_summary(result), **page})
         return
     _tell(result, folder)
-    trained = catalogs.Catalog.load(folder.bundle / writing.CATALOG)
+    trained = catalogs.Catalog.load(folder.bundle / layout.CATALOG)
     say(f"Wrote {folder.bundle}.", then=evaluation_of(out, split, trained))
 
 

@@ -75,7 +75,7 @@ def test_options_become_arguments(of_commands, of_functions):
         "there is no item '--missing-users drop'.",
         "put a SASRec beside this one with 'sidestep attach'.",
         "split by time with 'sidestep data split DATASET --strategy global-time'.",
-        "launch them with `accelerate launch --cpu`.",
+        "launch them with `torchrun --nproc-per-node 2`.",
     ],
 )
 def test_what_is_no_option_of_a_function_stays(sentence):

@@ -17,6 +17,9 @@ class ObjectiveContract:
 
     batch: WindowBatch
 
+    draws_by_place = False
+    """Whether the objective draws by the step and the place in the batch, and not by the seed."""
+
     def make(self) -> Objective:
         raise NotImplementedError
 
@@ -95,6 +98,47 @@ class ObjectiveContract:
             assert torch.equal(step(resumed, self.batch), whole)
         for name, weights in objective.state_dict().items():
             assert torch.equal(resumed.state_dict()[name], weights), name
+
+    def test_the_shares_of_a_batch_make_its_loss_where_processes_may_share_it(self, objective):
+        if objective.whole_batch_term is not None:
+            pytest.skip("several processes refuse this objective")
+        objective.eval()
+        number = len(self.batch.lengths)
+        assert number > 1
+        shares = [share_of(self.batch, torch.arange(number) % 2 == own) for own in range(2)]
+        # The log adds the parts of all processes up, so all must have the same parts.
+        names = [list(objective(batch).parts) for batch in (self.batch, *shares)]
+        assert names[0] == names[1] == names[2]
+        whole = seeded_loss(objective, self.batch, seed=1)
+        if self.draws_by_place or whole != seeded_loss(objective, self.batch, seed=2):
+            pytest.skip("each process draws for itself")
+        total = sum(seeded_loss(objective, share, seed=1) * share.num_targets for share in shares)
+        assert total / self.batch.num_targets == pytest.approx(whole, rel=1e-4)
+
+
+def seeded_loss(objective: Objective, batch: WindowBatch, *, seed: int) -> float:
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        return float(objective(batch).loss)
+
+
+def share_of(batch: WindowBatch, is_own: torch.Tensor) -> WindowBatch:
+    """Some windows of a batch, as the share of a process."""
+
+    def own(tensor: torch.Tensor | None) -> torch.Tensor | None:
+        return None if tensor is None else tensor[is_own]
+
+    others = batch.items[~is_own][batch.is_target[~is_own]]
+    return WindowBatch(
+        items=batch.items[is_own],
+        lengths=batch.lengths[is_own],
+        is_target=batch.is_target[is_own],
+        num_targets=int(batch.is_target[is_own].sum()),
+        target_weights=own(batch.target_weights),
+        input_weights=own(batch.input_weights),
+        gaps=own(batch.gaps),
+        other_targets=others,
+    )
 
 
 def step(objective: Objective, batch: WindowBatch) -> torch.Tensor:

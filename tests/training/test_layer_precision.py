@@ -10,7 +10,6 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -25,6 +24,8 @@ from sidestep.training.layer_precision import (
     rounding_error,
 )
 from sidestep.training.loop import train
+from sidestep.training.processes import Processes
+from sidestep.training.sharing import Alone
 from sidestep.training.tally import Sums, Tally
 from sidestep.training.update import Update
 
@@ -130,14 +131,14 @@ def adaptive_update(precision="adaptive", **adaptive) -> Update:
         adaptive_precision=AdaptivePrecisionConfig(**adaptive) if adaptive else None,
         device="cpu",
     )
-    return Update(Accelerator(cpu=True), objective, config, CPU)
+    return Update(Alone(objective, Processes()), config, Processes())
 
 
 def stepped(update, num_steps=1):
     torch.manual_seed(1)
     for _ in range(num_steps):
         update.step([BATCH], Tally(CPU, Sums()), learning_rate=0.1)
-    return update.objective.state_dict()
+    return update.sharing.trained.state_dict()
 
 
 def assert_same(ours, theirs):
@@ -157,12 +158,12 @@ def test_without_any_share_it_is_bf16_bit_for_bit_after_the_first_choice():
     assert adaptive.adaptive.bf16 == {one.name for one in adaptive.adaptive.assignment.layers}
     # The same weights and optimizer, in plain bf16 from here on.
     plain = adaptive_update("bf16")
-    plain.objective.load_state_dict(adaptive.objective.state_dict())
+    plain.sharing.trained.load_state_dict(adaptive.sharing.trained.state_dict())
     state = copy.deepcopy(adaptive.state_dict())
     plain.load_state_dict({key: state[key] for key in ("state", "param_groups")})
     assert_same(stepped(adaptive, 4), stepped(plain, 4))
     fp32 = stepped(adaptive_update("fp32"), 5)
-    assert not torch.equal(fp32["model.start"], plain.objective.state_dict()["model.start"])
+    assert not torch.equal(fp32["model.start"], plain.sharing.trained.state_dict()["model.start"])
 
 
 class Seen(nn.Module):

@@ -60,6 +60,7 @@ class TestProcessRewardOfSets(ObjectiveContract):
 
 class TestJointProcessRewardOfSets(ObjectiveContract):
     batch = test_process_reward.BATCH
+    draws_by_place = True  # orders of codebooks
 
     def make(self):
         return test_process_reward.set_objective_of(joint=NextCodeConfig())

@@ -5,12 +5,13 @@ import signal
 
 import pytest
 import torch
-from accelerate import Accelerator
 from training_toy import ring_windows
 
 from sidestep.training import update as updates
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
+from sidestep.training.processes import Processes
+from sidestep.training.sharing import Alone
 from sidestep.training.tally import Sums, Tally
 from sidestep.training.update import Update
 
@@ -25,7 +26,7 @@ SAMPLED = {"item_loss": "sampled", "num_negatives": 3}
 def update_of(objective, **changes) -> Update:
     objective.prepare(WINDOWS)
     config = SPARSE.model_copy(update=changes)
-    return Update(Accelerator(cpu=True), objective, config, torch.device("cpu"))
+    return Update(Alone(objective, Processes()), config, Processes())
 
 
 def stepped(objective, **changes) -> Update:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from sidestep.data.windows import WindowBatch, Windows
-from sidestep.training.config import AdaptivePrecisionConfig, TrainingConfig
+from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.progress import Progress, TrainingResult, Validated
@@ -96,31 +96,10 @@ def run_toy(
     return objective, result
 
 
-def run_together(folder: Path, *, batch_size: int, accumulation_steps: int) -> NextInRing:
-    """Twelve windows, one step an epoch, without dropout.
-
-    Layers are judged at every step, and all of them stay in fp32.
-    """
-    objective = NextInRing()
-    config = TrainingConfig(
-        epochs=3,
-        batch_size=batch_size,
-        accumulation_steps=accumulation_steps,
-        learning_rate=0.05,
-        precision="adaptive",
-        adaptive_precision=AdaptivePrecisionConfig(fp32_share=1.0, every_steps=1, sampled_steps=1),
-    )
-    train(objective, ring_windows(12), config, folder=folder, seed=1)
-    return objective
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "together":
-        run_together(Path(sys.argv[2]), batch_size=4, accumulation_steps=2)
-    else:
-        # Step ten is within the second epoch; the run waits there to be killed.
-        run_toy(
-            Path(sys.argv[2]),
-            slow_down=lambda progress: time.sleep(600 if progress.step == 10 else 0.03),
-            checkpoint_every_s=1e-9,
-        )
+    # Step ten is within the second epoch; the run waits there to be killed.
+    run_toy(
+        Path(sys.argv[1]),
+        slow_down=lambda progress: time.sleep(600 if progress.step == 10 else 0.03),
+        checkpoint_every_s=1e-9,
+    )

@@ -6,20 +6,21 @@ Exit codes: 0 done, 1 a bug of ours, 2 a mistake that the message explains, 130 
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from sidestep.cli.console.output import note, say, warn
+from sidestep.cli.console.output import note, say, say_wrong, warn
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.errors import message_of_mistake, place_of_bug
 from sidestep.cli.lazy import LazyCommand
+from sidestep.launch import Launch
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import Listener, told_to
 from sidestep.version import __version__
 
 with imported_when_used():  # needs more of rich than a list of commands
     from sidestep.cli.console import working as bars
+    from sidestep.training import failures
 
 BUG = 1
 """Exit code of what should never happen."""
@@ -148,6 +149,9 @@ _COMMANDS = [
 """Name, place within `sidestep.cli.commands`, and the first line of its docstring."""
 
 
+_SHARED = ("train", "align", "prefer")
+"""The commands whose work several processes of a launch can share."""
+
 _LISTENER = Listener(note=note, warn=warn, working=lambda title: bars.working(title))  # noqa: PLW0108
 """Shows what the library tells."""
 
@@ -160,6 +164,17 @@ class _Commands(TyperGroup):
         for name, place, summary in _COMMANDS:
             self.add_command(LazyCommand(name, f"sidestep.cli.commands.{place}", summary))
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the command; refuses one that the processes of a launch cannot share."""
+        name, command, rest = super().resolve_command(ctx, args)
+        launch = Launch.of_environment()
+        if launch.is_shared and name not in _SHARED:
+            raise ValueError(
+                f"'sidestep {name}' is the work of one process, and {launch.count} were started; "
+                "start it without torchrun."
+            )
+        return name, command, rest
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
         try:
@@ -168,16 +183,29 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             say("Stopped.")
             raise typer.Exit(INTERRUPTED) from None
-        except (typer.Exit, typer.Abort, TyperException, BrokenPipeError):
+        except (typer.Exit, typer.Abort, BrokenPipeError):
             raise  # typer's own ways out; the last one: who reads our output has left
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            if (told := message_of_mistake(error)) is not None:
-                say(Text("Error: ", style="bold red") + Text(told, style="red"))
+            if not Launch.of_environment().is_shared:
+                raise _told(error) from None
+            if not failures.is_first_to_fail():
                 raise typer.Exit(MISTAKE) from None
-            say(Text("Bug: ", style="bold red") + Text(place_of_bug(error), style="red"))
-            raise typer.Exit(BUG) from None
+            told = _told(error)
+            failures.say_that_it_is_told()
+            raise told from None
+
+
+def _told(error: Exception) -> Exception:
+    """Says what went wrong; returns the way out of the process."""
+    if isinstance(error, TyperException):
+        return error  # typer says it
+    if (told := message_of_mistake(error)) is not None:
+        say_wrong("Error", told)
+        return typer.Exit(MISTAKE)
+    say_wrong("Bug", place_of_bug(error))
+    return typer.Exit(BUG)
 
 
 app = typer.Typer(

@@ -108,8 +108,24 @@ class Windows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """The share of one process in every batch: each `count`-th window, from window `index` on.
+
+    index: of the process, from 0.
+    count: of the processes.
+    """
+
+    index: int = 0
+    count: int = 1
+
+
+WHOLE = Share()
+"""The share of a process that has each batch for itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WindowBatch:
-    """Some windows, padded at the end.
+    """Some windows, padded at the end: a batch, or the share of one process in a batch.
 
     items: item indices; `NO_ITEM` from `lengths` on.
     lengths: number of items of each window.
@@ -119,6 +135,10 @@ class WindowBatch:
     input_weights: factor on the vector of each item that is read. None: all weigh 1.
     gaps: time from each item to the next item of its window, see `HistoryBatch`; None if unknown.
     user_values: what describes the user of each window, see `HistoryBatch`; None if unknown.
+    other_targets: the items that are targets in the shares of other processes; None: the batch is
+        whole.
+    is_borrowed: True if this process has no share in the batch. Then `items` has a window of
+        another process, which counts nothing here.
     """
 
     items: Int[Tensor, "users length"]
@@ -129,6 +149,13 @@ class WindowBatch:
     input_weights: Float[Tensor, "users length"] | None = None
     gaps: Float[Tensor, "users length"] | None = None
     user_values: UserValues | None = None
+    other_targets: Int[Tensor, " others"] | None = None
+    is_borrowed: bool = False
+
+    @property
+    def num_batch_targets(self) -> int:
+        """Number of targets of the batch, over the shares of all processes."""
+        return self.num_targets + (0 if self.other_targets is None else len(self.other_targets))
 
     def to(self, device: torch.device | str) -> "WindowBatch":
         """Copies the batch to `device`."""
@@ -145,6 +172,8 @@ class WindowBatch:
             input_weights=moved(self.input_weights),
             gaps=moved(self.gaps),
             user_values=None if self.user_values is None else self.user_values.to(device),
+            other_targets=moved(self.other_targets),
+            is_borrowed=self.is_borrowed,
         )
 
     @property
@@ -350,13 +379,20 @@ def num_batches(windows: Windows, batch_size: int) -> int:
 
 
 def batches(
-    windows: Windows, batch_size: int, *, seed: int, epoch: int, first_batch: int = 0
+    windows: Windows,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    first_batch: int = 0,
+    share: Share = WHOLE,
 ) -> Iterator[WindowBatch]:
     """Yields one epoch of shuffled batches of windows of similar length, on the CPU.
 
     Windows are shuffled, and sorted by length within buckets of `BATCHES_PER_BUCKET` batches. Then
     the batches are shuffled. The order depends only on `seed` and `epoch`. So a resumed run can
     pass the number of batches it has seen as `first_batch`; skipping these batches costs nothing.
+    Of each batch, a process makes tensors of its share alone; the batches do not depend on shares.
     """
     num = num_batches(windows, batch_size)
     if seed < 0 or epoch < 0:
@@ -368,7 +404,29 @@ def batches(
     bucket = np.arange(len(windows)) // (batch_size * BATCHES_PER_BUCKET)
     order = order[np.lexsort((windows.lengths[order], bucket))]
     for index in generator.permutation(num)[first_batch:]:
-        yield window_batch(windows, order[index * batch_size : (index + 1) * batch_size])
+        yield shared_batch(windows, order[index * batch_size : (index + 1) * batch_size], share)
+
+
+def shared_batch(windows: Windows, rows: Int[np.ndarray, " users"], share: Share) -> WindowBatch:
+    """Makes the share of a process in the batch of the windows `rows`.
+
+    A process without a share borrows the first window, so that all processes have something to do.
+    """
+    if share.count == 1:
+        return window_batch(windows, rows)
+    is_borrowed = share.index >= len(rows)
+    is_own = np.arange(len(rows)) % share.count == (0 if is_borrowed else share.index)
+    if is_borrowed:
+        is_own[1:] = False
+    others = windows.select(rows[~is_own])
+    other_rows, positions = others.targets()
+    return replace(
+        window_batch(windows, rows[is_own]),
+        other_targets=torch.from_numpy(
+            others.items[others.starts[other_rows] + positions].astype(np.int64)
+        ),
+        is_borrowed=is_borrowed,
+    )
 
 
 def window_batch(windows: Windows, rows: Int[np.ndarray, " users"]) -> WindowBatch:

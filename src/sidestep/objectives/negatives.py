@@ -137,6 +137,7 @@ class NegativeSampler:
         targets: Int[Tensor, " targets"],
         windows: Int[Tensor, " targets"],
         found: Int[Tensor, " found"] | None = None,
+        elsewhere: Int[Tensor, " others"] | None = None,
     ) -> Candidates:
         """Draws the negatives of a batch from the random generator of the device.
 
@@ -144,17 +145,21 @@ class NegativeSampler:
             targets: items.
             windows: the window of each target, as a number from 0.
             found: items that a beam found, of the source `beam`; None without this source.
+            elsewhere: targets of further windows of the batch, which the source `in_batch` draws;
+                None if there are none.
         """
         drawn = [self._drawn(source, number) for source, number in self.draws().items()]
         certain = targets[:0] if found is None else torch.unique(found)
-        named = torch.cat([targets, *drawn, certain])
+        if elsewhere is None or IN_BATCH not in self.sources:
+            elsewhere = targets[:0]
+        named = torch.cat([targets, elsewhere, *drawn, certain])
         items, places = torch.unique(named, return_inverse=True)
         columns = places[: len(targets)]
         counts = places.new_zeros(len(items))
         counts.index_add_(0, places[len(targets) :], torch.ones_like(places[len(targets) :]))
         is_found = counts.new_zeros(len(items))
         is_found[places[len(places) - len(certain) :]] = 1
-        counts, expected = self._of_windows(items, counts, columns, windows)
+        counts, expected = self._of_windows(items, counts, columns, windows, len(elsewhere))
         expected = expected + is_found
         log_weights = (counts.double().log() - expected.log()).float()
         # What was drawn for no window has no weight, also where nothing was expected.
@@ -216,14 +221,16 @@ class NegativeSampler:
         counts: Int[Tensor, " candidates"],
         columns: Int[Tensor, " targets"],
         windows: Int[Tensor, " targets"],
+        num_elsewhere: int,
     ) -> tuple[Int[Tensor, "windows candidates"], Float[Tensor, "windows candidates"]]:
         """Draws of each candidate that count for each window, and their expected number.
 
         Args:
             items: the candidates.
-            counts: draws of the sources that draw.
+            counts: draws of the sources that draw, and targets of further windows.
             columns: per target, the column of its own item.
             windows: of the targets.
+            num_elsewhere: targets of further windows.
         """
         num_windows = int(windows.max()) + 1
         expected = self._expected_draws(items)
@@ -232,5 +239,5 @@ class NegativeSampler:
         own = counts.new_zeros(num_windows, len(items))
         own.index_put_((windows, columns), torch.ones_like(columns), accumulate=True)
         in_batch = own.sum(dim=0)
-        others = len(columns) - own.sum(dim=1, keepdim=True)
+        others = len(columns) + num_elsewhere - own.sum(dim=1, keepdim=True)
         return counts + in_batch - own, expected + others * self._shares(items)

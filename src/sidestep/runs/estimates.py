@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from accelerate import PartialState
 from jaxtyping import Float
 from pydantic import BaseModel
 
+from sidestep.launch import Launch
 from sidestep.runs.run_config import LearnedRun
 from sidestep.tokenizer.methods import METHODS, make_tokenizer
 from sidestep.training.fit import Learning, TrainingRun, fit
@@ -62,7 +62,7 @@ def time_of_training(
     Returns:
         None where nothing could be measured, as in a launch of several processes.
     """
-    if PartialState().num_processes > 1:
+    if Launch.of_environment().is_shared:
         return None
     training, validation = config.training, learning.validation
     some = replace(

@@ -11,15 +11,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json, write_json
-from sidestep.lazy_imports import imported_when_used
+from sidestep.launch import Launch
 from sidestep.runs.config import read_config, with_paths
 from sidestep.runs.kept_paths import kept, seen
 from sidestep.runs.locks import LOCK, held
 from sidestep.runs.plain_yaml import write_yaml
 from sidestep.runs.run_config import RunConfig
-
-with imported_when_used():
-    from sidestep.training import placement
 
 _PATHS = ("dataset", "catalog", "ranker")
 """The fields of a `RunInfo` that are paths."""
@@ -121,7 +118,7 @@ class RunFolder:
         Raises:
             ValueError: somebody else trains here.
         """
-        if not placement.is_main_process():
+        if not Launch.of_environment().is_first:
             yield
             return
         with held(self.path, refusal=_TRAINS):

@@ -12,6 +12,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split
+from sidestep.launch import Launch
 from sidestep.runs.config import common_settings, read_settings
 from sidestep.runs.estimates import TrainingTime, time_of_training
 from sidestep.runs.folder import RunFolder, RunInfo
@@ -21,8 +22,9 @@ from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig, Tunable
 from sidestep.training.checkpoint import checkpoints, refuse_checkpoints, refuse_other_run
 from sidestep.training.config import TrainingConfig
 from sidestep.training.fit import Learning, TrainingRun, fit
-from sidestep.training.placement import is_main_process
+from sidestep.training.processes import joined
 from sidestep.training.progress import Progress, TrainingResult
+from sidestep.training.sharing import refuse_undivided
 from sidestep.training.step_plan import steps_per_epoch
 from sidestep.training.trackers import refuse_missing_trackers
 
@@ -40,7 +42,8 @@ def train_run(
     """Trains what a configuration asks for and leaves the bundle in the run's folder.
 
     An interrupted run leaves checkpoints and no bundle; another call continues it. A run of kind
-    align also leaves a page about itself.
+    align also leaves a page about itself. Every process of a launch by `torchrun` calls this
+    function; the first one writes.
 
     Args:
         config: of the run.
@@ -85,9 +88,16 @@ def checked_plan(
     """
     plan = plan_of(config, dataset, catalog, out=folder.path, seed=seed)
     folder.refuse_other_contents()
+    num_processes = Launch.of_environment().count
     if plan.learning is None:
+        if num_processes > 1:
+            raise ValueError(
+                f"a run of kind {config.kind} trains no network, which is the work of one process; "
+                "start it without torchrun."
+            )
         return plan
     assert isinstance(config, LearnedRun)
+    refuse_undivided(plan.learning.objective, num_processes)
     refuse_missing_trackers(config.training.trackers)
     _refuse_too_much_context(plan.material.split, config.min_context)
     if not resume:
@@ -115,8 +125,11 @@ def train_planned(
         ValueError: somebody else trains in the folder, or it holds checkpoints of another run.
         FloatingPointError: the loss or a gradient stops being finite.
     """
-    with folder.held():
-        return _trained(plan, config, dataset, folder, info, resume=resume, report=report)
+    device = config.training.device if isinstance(config, LearnedRun) else "cpu"
+    with joined(device) as processes:
+        processes.wait()  # until all have looked at the folder, which the first one changes
+        with folder.held():
+            return _trained(plan, config, dataset, folder, info, resume=resume, report=report)
 
 
 def plan_run(
@@ -197,7 +210,8 @@ def _trained(
         plan.save(folder.bundle, Origin(seed=info.seed, training=training, data=data))
         return None
     assert isinstance(config, LearnedRun)
-    if not checkpoints(folder.path):
+    is_first = Launch.of_environment().is_first
+    if is_first and not checkpoints(folder.path):
         folder.write(config, info)
     result = fit(
         plan.learning,
@@ -210,7 +224,7 @@ def _trained(
             report=report,
         ),
     )
-    if result.stopped == "interrupted" or not is_main_process():
+    if result.stopped == "interrupted" or not is_first:
         return result
     # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from accelerate import PartialState
 
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
 from sidestep.evaluation.tuning import Trial, Tuning, in_words
 from sidestep.files import write_json
+from sidestep.launch import Launch
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import note
 from sidestep.runs.config import common_settings
@@ -206,8 +206,8 @@ def _check(
     """Refuses a study that could not end well; returns what makes it this one."""
     if importlib.util.find_spec("optuna") is None:
         raise ImportError("tuning needs Optuna, of the extra `tune`: pip install 'sidestep[tune]'.")
-    if PartialState().num_processes > 1:
-        raise ValueError("tuning is the work of one process; launch it without accelerate.")
+    if Launch.of_environment().is_shared:
+        raise ValueError("tuning is the work of one process; start it without torchrun.")
     split = split_of(dataset, min_context=asked.config.min_context)
     if len(split.validation) == 0:
         raise ValueError(

@@ -215,6 +215,16 @@ class AlignmentObjective(DrawingObjective):
             config.min_entropy is not None and parts["entropy_1"] < config.min_entropy
         )
 
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`; a likelihood alone is a mean over targets."""
+        if self.config.learns_from_rewards or self._likelihood is None:
+            return (
+                "the loss of rewards divides by the groups and the codes of a whole batch that "
+                "count; the recipes tree and sft-continued can be shared"
+            )
+        return self._likelihood[0].whole_batch_term
+
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: `rollout_figures`, and those of likelihood and values."""
         parts: dict[str, Tensor] = {}

@@ -1,8 +1,7 @@
 """Checkpoints: all a run needs to continue as if it had never stopped.
 
 `CheckpointStore` is what the training loop knows of them. `WholeCheckpoints` keeps the weights of
-each checkpoint whole, in numbered folders. A store of sharded weights is another implementation,
-which does not exist yet.
+each checkpoint whole, in numbered folders; `sharded_checkpoints.py` keeps shards of the weights.
 
 A folder `checkpoint-000012` exists or does not: it is written under another name, flushed to the
 disk and then renamed. A number is used once, so no checkpoint is ever replaced, and a process
@@ -14,8 +13,9 @@ import pickle
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,11 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A run at one moment.
+    """A run at one moment, with the same fields in all processes.
 
     run: what makes the run this one, as JSON; a run of another kind must not continue it.
     state: position, early stopping and counters, as JSON.
-    weights: of the objective.
+    weights: of the objective; whole, or the shards of this process.
     best_weights: those of the best validation; None before the first one.
     optimizer: the state dict of the optimizer.
     random_states: one per process.
@@ -69,18 +69,24 @@ class CheckpointStore(ABC):
 
     @abstractmethod
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keeps a checkpoint, all of it or, if the process is killed, nothing of it."""
+        """Keeps a checkpoint, all of it or, if the process is killed, nothing of it.
+
+        Every process calls this.
+        """
         ...
 
     @abstractmethod
     def newest(self, run: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Checkpoint:
-        """The newest checkpoint, its tensors on the CPU.
+        """The newest checkpoint, its tensors on the CPU or, of shards, on the device.
+
+        Every process calls this.
 
         Args:
             run: what makes the run that resumes this one.
             weights: of the objective that resumes, of which names and shapes count.
 
         Raises:
+            FileNotFoundError: this process sees no checkpoint, although another process does.
             ValueError: the checkpoint is damaged, or belongs to another run or version.
         """
         ...
@@ -101,9 +107,11 @@ class WholeCheckpoints(CheckpointStore):
     """Checkpoints with whole weights, in numbered folders.
 
     folder: of the run.
+    is_writer: whether this process writes; one process of a launch does.
     """
 
     folder: Path
+    is_writer: bool = True
 
     def is_empty(self) -> bool:
         """See `CheckpointStore.is_empty`."""
@@ -111,11 +119,12 @@ class WholeCheckpoints(CheckpointStore):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """See `CheckpointStore.save`."""
-        save_checkpoint(self.folder, checkpoint)
+        if self.is_writer:
+            save_checkpoint(self.folder, checkpoint)
 
     def newest(self, run: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Checkpoint:
         """See `CheckpointStore.newest`."""
-        path = self._newest_path()
+        path = newest_checkpoint(self.folder)
         saved = load_checkpoint(path)
         refuse_other_run(path, saved.run, run)
         for theirs in filter(None, (saved.weights, saved.best_weights)):
@@ -124,14 +133,11 @@ class WholeCheckpoints(CheckpointStore):
 
     def damaged(self, reason: str) -> ValueError:
         """See `CheckpointStore.damaged`."""
-        return damaged(self._newest_path(), reason)
+        return damaged(newest_checkpoint(self.folder), reason)
 
     def of_another_version(self, reason: str) -> ValueError:
         """See `CheckpointStore.of_another_version`."""
-        return of_another_version(self._newest_path(), reason)
-
-    def _newest_path(self) -> Path:
-        return checkpoints(self.folder)[-1]
+        return of_another_version(newest_checkpoint(self.folder), reason)
 
 
 def refuse_checkpoints(folder: Path) -> None:
@@ -159,19 +165,41 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(numbered, key=_number)
 
 
+def newest_checkpoint(folder: Path) -> Path:
+    """The newest whole checkpoint of a run's folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: the first process of the launch finds checkpoints here, and this one finds "
+            "none; train into a folder that all machines share."
+        )
+    return found[-1]
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint with the next number, then deletes all but the last `NUM_KEPT`."""
-    existing = checkpoints(folder)
-    number = _number(existing[-1]) + 1 if existing else 0
-    path = folder / f"checkpoint-{number:06d}"
-    with whole_folder(path) as temporary:
-        write_json(temporary / "run.json", checkpoint.run)
-        write_json(temporary / "state.json", checkpoint.state)
+    with next_checkpoint(folder) as temporary:
+        write_rest(temporary, checkpoint)
         save_file(checkpoint.weights, temporary / "weights.safetensors")
         if checkpoint.best_weights is not None:
             save_file(checkpoint.best_weights, temporary / "best.safetensors")
-        torch.save(checkpoint.optimizer, temporary / "optimizer.pt")
-        torch.save(checkpoint.random_states, temporary / "random_states.pt")
+    return checkpoints(folder)[-1]
+
+
+@contextmanager
+def next_checkpoint(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder, which becomes the next checkpoint if the block succeeds.
+
+    Then deletes all but the last `NUM_KEPT` checkpoints.
+    """
+    existing = checkpoints(folder)
+    number = _number(existing[-1]) + 1 if existing else 0
+    with whole_folder(folder / f"checkpoint-{number:06d}") as temporary:
+        yield temporary
         files = sorted(temporary.iterdir())
         write_json(temporary / _HASHES, {file.name: file_sha256(file) for file in files})
         for file in temporary.iterdir():
@@ -182,7 +210,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     # What a killed process was writing.
     for abandoned in folder.glob(".checkpoint-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
-    return path
+
+
+def write_rest(folder: Path, checkpoint: Checkpoint) -> None:
+    """Writes all of a checkpoint but its weights."""
+    write_json(folder / "run.json", checkpoint.run)
+    write_json(folder / "state.json", checkpoint.state)
+    torch.save(checkpoint.optimizer, folder / "optimizer.pt")
+    torch.save(checkpoint.random_states, folder / "random_states.pt")
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -192,22 +227,41 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: if a file is missing or damaged.
     """
     best = path / "best.safetensors"
-    try:
-        _check_hashes(path)
-        run, state = read_json(path / "run.json"), read_json(path / "state.json")
-        if not isinstance(run, dict) or not isinstance(state, dict):
-            raise ValueError("run.json or state.json is no JSON object")
-        is_best_expected = state.get("best_score") is not None
-        return Checkpoint(
-            run=run,
-            state=state,
+    with told_damage(path):
+        rest = read_rest(path)
+        is_best_expected = rest.state.get("best_score") is not None
+        return replace(
+            rest,
             weights=load_file(path / "weights.safetensors"),
             best_weights=load_file(best) if best.exists() or is_best_expected else None,
-            optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
-            random_states=torch.load(
-                path / "random_states.pt", map_location="cpu", weights_only=True
-            ),
         )
+
+
+def read_rest(path: Path) -> Checkpoint:
+    """Reads all of a checkpoint but its weights; call it within `told_damage`."""
+    _check_hashes(path)
+    run, state = read_json(path / "run.json"), read_json(path / "state.json")
+    if not isinstance(run, dict) or not isinstance(state, dict):
+        raise ValueError("run.json or state.json is no JSON object")
+    optimizer, random_states = (
+        torch.load(path / name, map_location="cpu", weights_only=True)
+        for name in ("optimizer.pt", "random_states.pt")
+    )
+    return Checkpoint(
+        run=run,
+        state=state,
+        weights={},
+        best_weights=None,
+        optimizer=optimizer,
+        random_states=random_states,
+    )
+
+
+@contextmanager
+def told_damage(path: Path) -> Iterator[None]:
+    """A block that reads a checkpoint; what goes wrong becomes the `ValueError` of `damaged`."""
+    try:
+        yield
     # torch.load raises RuntimeError or EOFError on a cut file, UnpicklingError on a strange one,
     # and read_json ValueError.
     except (

@@ -46,7 +46,7 @@ class TrainingConfig(BaseModel):
     """Passes over the windows at most; the learning rate falls over all of them."""
 
     batch_size: int = Field(64, ge=1)
-    """Users per batch, on each device."""
+    """Users per batch. Several processes share each batch, see docs/how-to/many-devices.md."""
 
     accumulation_steps: int = Field(1, ge=1)
     """Batches whose gradients are added up before the optimizer steps."""
@@ -99,6 +99,14 @@ class TrainingConfig(BaseModel):
     device: Literal["auto", "cpu"] = "auto"
     """`auto` takes the accelerator there is."""
 
+    # Left out of files where it is not set, so that runs of older versions go on.
+    sharding: Literal["none", "full"] = Field(
+        "none", exclude_if=lambda sharding: sharding == "none"
+    )
+    """What several processes keep of the weights. With `none`, each process keeps all weights and
+    the whole state of the optimizer (DDP). With `full`, each process keeps its shard of them
+    (FSDP2), and a checkpoint consists of shards."""
+
     validate_every: int = Field(1, ge=1)
     """Epochs between two validations; the last epoch is always validated."""
 
@@ -123,6 +131,22 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 f"adaptive_precision is set, but precision is {self.precision}: set precision to "
                 "adaptive, or leave adaptive_precision out."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shards(self) -> "TrainingConfig":
+        if self.sharding == "none":
+            return self
+        if self.precision == "adaptive":
+            raise ValueError(
+                "sharding is full, but precision is adaptive, which looks at whole layers: set "
+                "precision to fp32 or bf16, or sharding to none."
+            )
+        if self.item_updates == "sparse":
+            raise ValueError(
+                "sharding is full, but item_updates is sparse, which moves rows of whole tables: "
+                "set item_updates to dense, or sharding to none."
             )
         return self
 

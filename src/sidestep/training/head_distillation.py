@@ -146,6 +146,11 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         return self.space
 
     @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        return None
+
+    @property
     def trained(self) -> Mapping[str, nn.Module]:
         """See `Objective.trained`."""
         return {"policy": self.policy}

@@ -32,7 +32,7 @@ from sidestep.objectives.distillation import (
     pair_masses,
     shares_of_masses,
 )
-from sidestep.objectives.negatives import NegativeSampler, PerTargetNegatives
+from sidestep.objectives.negatives import BEAM, NegativeSampler, PerTargetNegatives
 from sidestep.step import HistoryBatch
 from sidestep.training.objective_config import ItemLossConfig, NextItemConfig
 
@@ -59,6 +59,7 @@ class ItemTargets:
     windows: the window of each target, as a number from 0.
     weights: weights of the targets; None: all weigh 1.
     found: items that a beam of the policy finds for the batch; None: no beam was asked.
+    elsewhere: targets of windows of the batch that other processes have; None: there are none.
     """
 
     states: Float[Tensor, "targets dim"]
@@ -67,6 +68,7 @@ class ItemTargets:
     windows: Int[Tensor, " targets"]
     weights: Float[Tensor, " targets"] | None
     found: Int[Tensor, " found"] | None = None
+    elsewhere: Int[Tensor, " others"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,6 +112,11 @@ class ItemLoss(ABC):
     def __init__(self, *, label_smoothing: float, taught: SemanticIdModel | None) -> None:
         self.label_smoothing = label_smoothing
         self.taught = taught
+
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        return None
 
     @abstractmethod
     def __call__(self, targets: ItemTargets) -> ItemLossOutput:
@@ -244,6 +251,13 @@ class SampledItemLoss(ItemLoss):
             else SmallNodes.of(taught.semantic_ids, most_items=SMALL_NODE_ITEMS)
         )
 
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`; a beam searches for the whole batch."""
+        if BEAM not in self._config.negatives:
+            return None
+        return "negatives names the source beam, which finds items for a whole batch; leave it out"
+
     def prepare(self, windows: Windows) -> None:
         """Counts how often each item is a target."""
         self._sampler = NegativeSampler.of(
@@ -259,7 +273,9 @@ class SampledItemLoss(ItemLoss):
             ValueError: `prepare` was not called.
         """
         self._sampler = _prepared(self._sampler).to(targets.items.device)
-        candidates = self._sampler.candidates(targets.items, targets.windows, targets.found)
+        candidates = self._sampler.candidates(
+            targets.items, targets.windows, targets.found, targets.elsewhere
+        )
         rows = self._network.item_rows(candidates.items)
         scores = self._network.row_scores(targets.states, rows, candidates.items, targets.histories)
         loss = sampled_item_cross_entropy(

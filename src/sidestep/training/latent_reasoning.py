@@ -122,6 +122,16 @@ class ProgressiveReasoningObjective(NextItemObjective):
             next_item_loss(each, each.scores, config, network.num_items) for each in heated
         ]
 
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        if self.config.contrast_weight > 0:
+            return (
+                "the chains of other windows of the batch are the negatives of the contrast; set "
+                "objective.contrast_weight to 0"
+            )
+        return super().whole_batch_term
+
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`."""
         super().prepare(windows)
@@ -205,6 +215,11 @@ class AlignedDepthObjective(NextItemObjective):
         """
         super().__init__(network, config)
         self._same_targets: SameTargets | None = None
+
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        return "the alignment of chains compares the windows of a whole batch"
 
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`; keeps the windows, in which partners are looked up."""

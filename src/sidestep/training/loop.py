@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+import numpy as np
 from safetensors.torch import save_file
 
 from sidestep.data.windows import WindowBatch, Windows
 from sidestep.files import whole_file
+from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import note
 from sidestep.training.checkpoint import (
     Checkpoint,
@@ -26,21 +26,27 @@ from sidestep.training.interruption import Interruption, interruption
 from sidestep.training.journal import Journal
 from sidestep.training.layer_precision import Assignment
 from sidestep.training.objective import Objective
-from sidestep.training.placement import training_device
-from sidestep.training.progress import Progress, Stopped, TrainingResult, Validate
+from sidestep.training.processes import Processes, joined
+from sidestep.training.progress import Progress, Stopped, TrainingResult, Validate, Validated
 from sidestep.training.random_state import (
+    RandomState,
     random_state,
     seed_everything,
     set_random_state,
     unchanged_random_state,
 )
 from sidestep.training.run_state import RunState, run_identity
+from sidestep.training.sharing import Alone, Replicated, Sharing, refuse_undivided
 from sidestep.training.step_plan import StepPlan
 from sidestep.training.tally import Sums, Tally
 from sidestep.training.trackers import refuse_missing_trackers
 from sidestep.training.update import Update
 
-T = TypeVar("T")
+with imported_when_used():  # they are slow to import
+    from sidestep.training import fully_sharded, sharded_checkpoints
+
+_REASONS: tuple[Stopped | None, ...] = (None, "budget", "limit", "interrupted")
+"""Reasons to stop a run before its end, the weightiest last."""
 
 
 def train(
@@ -61,8 +67,8 @@ def train(
     a run that was killed and resumed ends with the very bits of one that was not. Validation draws
     from no random stream of the training. The first Ctrl-C (or SIGTERM) finishes the step or the
     validation, saves a checkpoint and returns with `stopped="interrupted"`; the second aborts at
-    once. Every process of a launch by `accelerate` calls this function and takes its share of the
-    batches.
+    once. Every process of a launch by `torchrun` calls this function and takes its share of every
+    batch; the first process writes, validates and reports for all.
 
     Args:
         objective: trained in place; ends on the training device, in `eval` mode.
@@ -73,7 +79,7 @@ def train(
         validate: judges the objective as it is now; None keeps the last weights. Called in `eval`
             mode.
         resume: continue from the newest checkpoint in `folder`; start anew if there is none.
-        report: called after every step and validation; must be quick.
+        report: called after every step and validation; must be quick. Only the first process calls.
         about: what else makes this run what it is (the network's configuration, say), as JSON; a
             checkpoint of a run with another is refused.
 
@@ -81,21 +87,35 @@ def train(
         The best score, the time spent and why the run ended.
 
     Raises:
+        ConnectionError: if another process of the launch ends before its time.
         ValueError: if there is nothing to train on, if `folder` holds checkpoints and `resume` is
-            off, or if they belong to another run or version, or are damaged.
+            off, if they belong to another run or version, or are damaged, or if several processes
+            cannot share the batches of the objective.
         FloatingPointError: if the loss or a gradient stops being finite.
         ImportError: if the package of a tracker is missing; before anything is done.
     """
     refuse_missing_trackers(config.trackers)
     if not resume:
         refuse_checkpoints(folder)
-    store = WholeCheckpoints(folder)
-    with interruption() as asked, unchanged_random_state():
+    with (
+        joined(config.device) as processes,
+        interruption() as asked,
+        unchanged_random_state(),
+    ):
         run = _Run(
-            objective, windows, config, folder, store, seed, validate, report, asked, about or {}
+            objective,
+            windows,
+            config,
+            processes,
+            folder,
+            seed,
+            validate,
+            report,
+            asked,
+            about or {},
         )
         try:
-            if resume and not store.is_empty():
+            if processes.of_first(resume and not run.store.is_empty()):
                 run.restore()
             return run.result(run.advance())
         finally:
@@ -110,33 +130,31 @@ class _Run:
         objective: Objective,
         windows: Windows,
         config: TrainingConfig,
+        processes: Processes,
         folder: Path,
-        store: CheckpointStore,
         seed: int,
         validate: Validate | None,
         report: Callable[[Progress], None] | None,
         asked: Interruption,
         about: Mapping[str, Any],
     ) -> None:
-        self.accelerator = Accelerator()
-        self.device = training_device(self.accelerator, config.device)
-        self.raw_objective = objective
+        self.processes, self.device = processes, processes.device
         objective.prepare(windows)
-        self.update = Update(self.accelerator, objective, config, self.device)
-        self.objective = self.update.objective
-        self.config, self.folder, self.store = config, folder, store
-        self.validate, self.report, self.asked = validate, report, asked
+        self.sharing = _sharing(objective, config, processes)
+        self.objective = self.sharing.trained
+        self.update = Update(self.sharing, config, processes)
+        self.config, self.folder = config, folder
+        self.store = self._store()
+        self.validate, self.asked = validate, asked
+        self.report = report if processes.is_first else None
 
-        self.plan = StepPlan.of(
-            windows, config, seed=seed, num_processes=self.accelerator.num_processes
-        )
+        self.plan = StepPlan.of(windows, config, seed=seed, share=processes.share)
 
         self.identity = run_identity(
             config,
             windows,
             objective.state_dict(),
             seed=seed,
-            num_processes=self.accelerator.num_processes,
             about=about,
         )
         self.state = RunState()
@@ -147,7 +165,8 @@ class _Run:
         self.validated_epoch: int | None = None
         self.learning_rate = 0.0  # of the last step
         self.journal = Journal(folder, config.trackers)
-        seed_everything(seed + self.accelerator.process_index)
+        self.seed = seed
+        seed_everything(seed + processes.index)
 
         self.began = self.saved_at = self.mark = time.perf_counter()
         self.seconds_before = 0.0
@@ -176,18 +195,19 @@ class _Run:
         """Loads and writes the best weights."""
         state = self.state
         if self.best_weights is not None:
-            self.raw_objective.load_state_dict(self.best_weights)
-        self.objective.eval()
+            self.sharing.load(self.best_weights)
+        self.sharing.bring_home()
+        home = self.sharing.home.eval()
         path = self.folder / "weights.safetensors"
         seconds = self._seconds()
-        if self.accelerator.is_main_process:
+        if self.processes.is_first:
             with whole_file(path) as temporary:
-                save_file(weights_on_cpu(self.raw_objective), temporary)
+                save_file(weights_on_cpu(home), temporary)
         self.journal.write(
             {"kind": "stop", "stopped": stopped, "step": state.step, "seconds": seconds}
         )
         self._tell_precision()
-        self.accelerator.wait_for_everyone()
+        self.processes.wait()
         return TrainingResult(
             best_score=state.best_score,
             best_epoch=state.best_epoch,
@@ -210,7 +230,7 @@ class _Run:
         grad_norm = self.update.step(group, self.tally, learning_rate=self.learning_rate)
         self.state.step += 1
         now = time.perf_counter()
-        num_targets = sum(batch.num_targets for batch in group)
+        num_targets = sum(batch.num_batch_targets for batch in group)
         self.tally.add_step(grad_norm, num_targets, now - self.mark)
         self.mark = now
 
@@ -222,7 +242,7 @@ class _Run:
             self._write_step_line()
         self._tell()
         is_due = time.perf_counter() - self.saved_at >= self.config.checkpoint_every_s
-        if self._can_agree() and self._agreed(is_due):
+        if self.processes.largest(int(is_due)):
             self._save()
 
     def _end_epoch(self) -> None:
@@ -254,13 +274,17 @@ class _Run:
     def _validate(self, validate: Validate) -> Mapping[str, float]:
         """Remembers the weights if they are the best so far; returns what else was measured."""
         self.validated_epoch = self.state.epoch
-        self.objective.eval()
-        with unchanged_random_state():
-            validated = validate()
-        is_best = self.state.remember(self._agreed(float(validated.score)))
-        self.objective.train()
-        if is_best:
-            self.best_weights = weights_on_cpu(self.raw_objective)
+        validated: Validated | None = None
+        with self.sharing.at_home() as home:
+            if self.processes.is_first:
+                home.eval()
+                with unchanged_random_state():
+                    validated = validate()
+                home.train()
+            validated = self.processes.of_first(validated)
+        assert validated is not None, "the first process validates"
+        if self.state.remember(float(validated.score)):
+            self.best_weights = self.sharing.weights()
         return validated.metrics
 
     # When to stop
@@ -270,9 +294,7 @@ class _Run:
         return patience is not None and self.state.validations_without_gain >= patience
 
     def _why_stop(self) -> Stopped | None:
-        """Whether the run must stop here although it is not over."""
-        if not self._can_agree():
-            return None
+        """Whether the run must stop here although it is not over; the same for all processes."""
         stopped: Stopped | None = None
         budget = self.config.max_seconds
         if self.asked.is_requested:
@@ -281,18 +303,7 @@ class _Run:
             stopped = "limit"
         elif budget is not None and self._seconds() >= budget:
             stopped = "budget"
-        return self._agreed(stopped)
-
-    def _can_agree(self) -> bool:
-        """Whether to look at clock and signals; processes must do so together, so rarely."""
-        return self.accelerator.num_processes == 1 or self.plan.is_line_due(self.state.step)
-
-    def _agreed(self, value: T) -> T:
-        """The value of the first process, for all."""
-        values = [value]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(values)
-        return values[0]
+        return _REASONS[self.processes.largest(_REASONS.index(stopped))]
 
     # Numbers
 
@@ -300,12 +311,10 @@ class _Run:
         return self.seconds_before + time.perf_counter() - self.began
 
     def _read_tally(self) -> Sums:
-        """The sums since the last line, over all devices."""
-        sums = self.tally.tensor()
-        if self.accelerator.num_processes > 1:
-            # The norm is that of the gradients of all devices already.
-            sums = self.accelerator.reduce(sums, "sum")
-            sums[-1] /= self.accelerator.num_processes
+        """The sums since the last line, over all processes."""
+        sums = self.processes.sum(self.tally.tensor())
+        # The norm is that of the gradients of all processes already.
+        sums[-1] /= self.processes.count
         line = self.tally.read(sums)
         line.refuse_infinite(self.state.step)
         return line
@@ -316,7 +325,7 @@ class _Run:
         line = line.plus(Sums(seconds=now - self.mark))
         self.mark = now
         self.last_line = line.means()
-        self.state.is_limit_reached = self.raw_objective.limit_reached(self.last_line["parts"])
+        self.state.is_limit_reached = self.objective.limit_reached(self.last_line["parts"])
         self.state.whole_epoch = self.state.whole_epoch.plus(line)
         self.tally = Tally(self.device, Sums())
         self.journal.write(
@@ -343,7 +352,7 @@ class _Run:
     def _tell_precision(self) -> None:
         """Says which layers are in fp32 at the end of the run."""
         adaptive = self.update.adaptive
-        if adaptive is None or not self.accelerator.is_main_process:
+        if adaptive is None or not self.processes.is_first:
             return
         if adaptive.assignment is None:
             note("The run ended before the first choice of precisions: all of it was fp32.")
@@ -363,9 +372,7 @@ class _Run:
                 learning_rate=self.learning_rate,
                 loss=self.last_line.get("loss"),
                 targets_per_s=self.last_line.get("targets_per_s"),
-                parts={
-                    name: parts[name] for name in self.raw_objective.watched_parts if name in parts
-                },
+                parts={name: parts[name] for name in self.objective.watched_parts if name in parts},
                 score=state.score,
                 best_score=state.best_score,
                 best_epoch=state.best_epoch,
@@ -377,8 +384,16 @@ class _Run:
 
     # Files
 
+    def _store(self) -> CheckpointStore:
+        whole = WholeCheckpoints(self.folder, is_writer=self.processes.is_first)
+        if self.config.sharding == "none":
+            return whole
+        return sharded_checkpoints.ShardedCheckpoints(
+            whole, self.processes, self.update.numbered_parameters
+        )
+
     def _open_journal(self) -> None:
-        if self.accelerator.is_main_process:
+        if self.processes.is_first:
             self.journal.open(
                 size_bytes=self.state.log_bytes,
                 step=self.state.step,
@@ -390,32 +405,30 @@ class _Run:
         self.state.line = self._read_tally()
         self.state.seconds = self._seconds()
         self.state.log_bytes = self.journal.size_bytes
-        random_states = gather_object([random_state()])
-        if self.accelerator.is_main_process:
-            self.store.save(
-                Checkpoint(
-                    run=self.identity,
-                    state=asdict(self.state),
-                    weights=weights_on_cpu(self.raw_objective),
-                    best_weights=self.best_weights,
-                    optimizer=self.update.state_dict(),
-                    random_states=random_states,
-                ),
-            )
-        self.accelerator.wait_for_everyone()
+        self.store.save(
+            Checkpoint(
+                run=self.identity,
+                state=asdict(self.state),
+                weights=self.sharing.weights(),
+                best_weights=self.best_weights,
+                optimizer=self.update.state_dict(),
+                random_states=self.processes.gathered(random_state()),
+            ),
+        )
+        self.processes.wait()
         self.saved_at = self.mark = time.perf_counter()
 
     def restore(self) -> None:
         """Puts everything back to where the newest checkpoint left it."""
         store = self.store
-        saved = store.newest(self.identity, self.raw_objective.state_dict())
+        saved = store.newest(self.identity, self.objective.state_dict())
         try:
             self.state = RunState.of(saved.state)
         except KeyError as error:
             raise store.damaged(f"state.json lacks {error}") from error
         except TypeError as error:
             raise store.damaged(f"state.json: {error}") from error
-        self.raw_objective.load_state_dict(saved.weights)
+        self.sharing.load(saved.weights)
         try:
             self.update.load_state_dict(saved.optimizer)
         except ValueError as error:
@@ -423,10 +436,35 @@ class _Run:
         except (KeyError, TypeError) as error:
             raise store.damaged(f"optimizer.pt: {error}") from error
         self.best_weights = saved.best_weights
-        self.tally = Tally(self.device, self.state.line)
+        # The sums of the line so far are those of all processes: one of them goes on with the sums.
+        line = self.state.line if self.processes.is_first else self.state.line.emptied()
+        self.tally = Tally(self.device, line)
         self.seconds_before = self.state.seconds
-        process = self.accelerator.process_index
-        if process >= len(saved.random_states):
-            raise store.damaged(f"random_states.pt has none for process {process}")
-        set_random_state(saved.random_states[process])
+        self._restore_random_state(saved.random_states)
         self._open_journal()
+
+    def _restore_random_state(self, states: list[RandomState]) -> None:
+        """Goes on with the random draws, or draws anew where another number of processes drew."""
+        if not states:
+            raise self.store.damaged("random_states.pt has none for process 0")
+        if len(states) == self.processes.count:
+            set_random_state(states[self.processes.index])
+            return
+        seeds = np.random.SeedSequence([self.seed, self.state.step, self.processes.index])
+        seed_everything(int(seeds.generate_state(1)[0]))
+        if self.processes.is_first:
+            note(
+                f"The checkpoint was written by {len(states)} processes, and {self.processes.count}"
+                " go on. Batches, weights and optimizer are those of the checkpoint; dropout and "
+                "other random draws are new ones."
+            )
+
+
+def _sharing(objective: Objective, config: TrainingConfig, processes: Processes) -> Sharing:
+    """The way in which the processes share an objective, which moves to the device."""
+    refuse_undivided(objective, processes.count)
+    if processes.count == 1:
+        return Alone(objective, processes)
+    if config.sharding == "none":
+        return Replicated(objective, processes)
+    return fully_sharded.Sharded(objective, processes)

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from sidestep.data.windows import WindowBatch
 from sidestep.model.bert4rec import Bert4Rec
-from sidestep.training.item_loss import ItemTargets
+from sidestep.objectives.negatives import IN_BATCH
+from sidestep.training.item_loss import ItemTargets, SampledItemLoss
 from sidestep.training.next_item import NextItemObjective
 from sidestep.training.objective import Loss
 from sidestep.training.objective_config import MaskedItemConfig
@@ -23,6 +24,17 @@ class MaskedItemObjective(NextItemObjective):
 
     network: Bert4Rec
     config: MaskedItemConfig
+
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`; no process knows what another one masks."""
+        draws_in_batch = IN_BATCH in self.config.negatives
+        if draws_in_batch and isinstance(self._item_loss, SampledItemLoss):
+            return (
+                "negatives names the source in_batch, and no process knows the items that another "
+                "one masks; leave in_batch out"
+            )
+        return super().whole_batch_term
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; the mean over the masked items, drawn anew in each step."""

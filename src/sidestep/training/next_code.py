@@ -49,6 +49,16 @@ class NextCodeObjective(SupervisedCodesObjective):
         self.config = config
         self._trie = None if config.beam_aware is None else trie_of(model)
 
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        if self.config.beam_aware is not None:
+            return (
+                "objective.beam_aware divides the weights of codes by their mean over the batch; "
+                "leave it out"
+            )
+        return super().whole_batch_term
+
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each level's loss, and those of the heads."""
         # Only targets go through the heads, which cost as much as a layer.
@@ -85,6 +95,7 @@ class NextCodeObjective(SupervisedCodesObjective):
                 windows=users,
                 weights=of_targets,
                 found=self.found_items(batch),
+                elsewhere=batch.other_targets,
             )
             of_items = self.item_loss(targets)
             loss = loss + self.config.item_weight * of_items.loss

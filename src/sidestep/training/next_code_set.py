@@ -105,6 +105,7 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
                 windows=users,
                 weights=weights,
                 found=self.found_items(batch),
+                elsewhere=batch.other_targets,
             )
         )
         assert config.item_weight is not None

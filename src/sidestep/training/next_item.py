@@ -33,6 +33,7 @@ def targets_of(batch: WindowBatch) -> tuple[HistoryBatch, Callable[[Tensor], Ite
             items=items,
             windows=users,
             weights=weights,
+            elsewhere=batch.other_targets,
         )
 
     return histories, targets
@@ -55,6 +56,11 @@ class NextItemObjective(Objective):
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`."""
         self._item_loss.prepare(windows)
+
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        return self._item_loss.whole_batch_term
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:

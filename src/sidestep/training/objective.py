@@ -59,10 +59,10 @@ class Objective(nn.Module, ABC):
 
     An objective declares every module that the objective reads, by name: `trained`, `frozen` and
     `copies`. The modules in `trained`, and the copies that are renewed, are submodules, so that
-    Accelerate can wrap the whole and a checkpoint keeps what changes: gradients of several devices
-    meet in `forward` and nowhere else. `freeze` holds the frozen modules outside of `state_dict`,
-    `parameters` and `train`; `keep_copy` does so with a copy that is never renewed. A call of `to`
-    moves all of them.
+    the whole can be wrapped and a checkpoint keeps what changes: the gradients of several
+    processes meet behind `forward` and nowhere else. `freeze` holds the frozen modules outside of
+    `state_dict`, `parameters` and `train`; `keep_copy` does so with a copy that is never renewed. A
+    call of `to` moves all of them.
     """
 
     def __init__(self) -> None:
@@ -142,6 +142,19 @@ class Objective(nn.Module, ABC):
     def row_tables(self) -> Sequence[ItemTable]:
         """The tables with a row per item of which a loss reads some rows and never all of them."""
         return ()
+
+    @property
+    def whole_batch_term(self) -> str | None:
+        """The part of the loss that compares the windows of a batch, and what to do about it.
+
+        Several processes share each batch, so they cannot train an objective with such a part. None
+        if the loss is a mean over targets, each of which needs its own window alone. An objective
+        has to say so: by default, it counts as one that needs whole batches.
+        """
+        return (
+            f"{type(self).__name__}.whole_batch_term does not say that the loss is a mean over "
+            "targets, each of which needs its own window alone"
+        )
 
     @property
     def watched_parts(self) -> Sequence[str]:

@@ -29,6 +29,11 @@ class ParallelCodesObjective(Objective):
         self.config = config
 
     @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        return None
+
+    @property
     def trained(self) -> Mapping[str, nn.Module]:
         """See `Objective.trained`."""
         return {"network": self.network}

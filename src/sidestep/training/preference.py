@@ -43,6 +43,11 @@ class PreferenceObjective(DrawingObjective):
         self.config = config
 
     @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        return None
+
+    @property
     def trained(self) -> Mapping[str, nn.Module]:
         """See `Objective.trained`."""
         return {"policy": self.policy}

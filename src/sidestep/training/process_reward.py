@@ -72,6 +72,11 @@ class ProcessRewardObjective(Objective):
             self.next_code.after_step()
 
     @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`: that of the joint loss, if there is one."""
+        return None if self.next_code is None else self.next_code.whole_batch_term
+
+    @property
     def trained(self) -> Mapping[str, nn.Module]:
         """See `Objective.trained`: the network, and the backbone where both are trained jointly."""
         if self.next_code is None:
@@ -111,10 +116,14 @@ class ProcessRewardObjective(Objective):
             losses.append(mean_over_targets(info_nce(positives, negatives), weights))
             parts[f"prefix_{depth}"] = losses[-1].detach()
             drawn, searched = negatives.detach().split([others.shape[1], rivals.shape[1]], dim=1)
-            for name, among in (("auc", drawn), ("beam_auc", searched)):
-                if among.shape[1]:
-                    below = share_below(positives.detach(), among)
-                    parts[f"{name}_{depth}"] = below.nanmean().nan_to_num(0.5)
+            # The names follow from the settings, not from a batch that leaves nothing to draw.
+            told = [
+                ("auc", drawn),
+                *([("beam_auc", searched)] if self.config.beam_negatives else []),
+            ]
+            for name, among in told:
+                below = share_below(positives.detach(), among)
+                parts[f"{name}_{depth}"] = below.nanmean().nan_to_num(0.5)
         backbone.train(self._is_backbone_trained)
         loss = torch.stack(losses).sum()
         if self.next_code is not None:

@@ -67,7 +67,6 @@ def run_identity(
     weights: Mapping[str, Tensor],
     *,
     seed: int,
-    num_processes: int,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Settings that a resumed run must share with the run before, as JSON.
@@ -77,7 +76,6 @@ def run_identity(
         windows: the training part.
         weights: of the objective; only names and shapes count.
         seed: of shuffling and of dropout.
-        num_processes: of the launch.
         about: further settings that decide the run, as JSON.
     """
     return {
@@ -85,6 +83,7 @@ def run_identity(
         "seed": seed,
         "windows": windows.fingerprint(),
         "weights": {name: list(one.shape) for name, one in weights.items()},
-        "processes": num_processes,
+        # Older versions gave each process batches of its own, so their number decided the batches.
+        "processes": 1,
         "about": json.loads(json.dumps(about)),
     }

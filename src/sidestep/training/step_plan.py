@@ -5,20 +5,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sidestep.data.windows import WindowBatch, Windows, batches, num_batches
+from sidestep.data.windows import Share, WindowBatch, Windows, batches, num_batches
 from sidestep.training.config import TrainingConfig
 from sidestep.training.schedule import learning_rate_at
 
 
-def steps_per_epoch(windows: Windows, config: TrainingConfig, *, num_processes: int = 1) -> int:
+def steps_per_epoch(windows: Windows, config: TrainingConfig) -> int:
     """Steps of the optimizer in a pass over the windows.
 
     Raises:
         ValueError: there are no windows.
     """
-    num_steps = math.ceil(
-        num_batches(windows, config.batch_size) / (config.accumulation_steps * num_processes)
-    )
+    num_steps = math.ceil(num_batches(windows, config.batch_size) / config.accumulation_steps)
     if not num_steps:
         raise ValueError("no training windows: every history is too short to learn from.")
     return num_steps
@@ -26,25 +24,23 @@ def steps_per_epoch(windows: Windows, config: TrainingConfig, *, num_processes: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """The steps of a training; the seed decides their batches.
+    """The steps of a training; the seed decides their batches, whoever shares them.
 
     windows: the training part.
     config: how to train.
     seed: of shuffling.
-    num_processes: that share the batches of a step.
+    share: of this process in each batch.
     steps_per_epoch: steps of the optimizer in a pass over the windows.
     """
 
     windows: Windows
     config: TrainingConfig
     seed: int
-    num_processes: int
+    share: Share
     steps_per_epoch: int
 
     @staticmethod
-    def of(
-        windows: Windows, config: TrainingConfig, *, seed: int, num_processes: int
-    ) -> "StepPlan":
+    def of(windows: Windows, config: TrainingConfig, *, seed: int, share: Share) -> "StepPlan":
         """The plan of a training.
 
         Raises:
@@ -54,8 +50,8 @@ class StepPlan:
             windows=windows,
             config=config,
             seed=seed,
-            num_processes=num_processes,
-            steps_per_epoch=steps_per_epoch(windows, config, num_processes=num_processes),
+            share=share,
+            steps_per_epoch=steps_per_epoch(windows, config),
         )
 
     @property
@@ -64,13 +60,13 @@ class StepPlan:
         return self.config.epochs * self.steps_per_epoch
 
     def remaining(self, epoch: int, step: int) -> Iterator[list[WindowBatch]]:
-        """The rest of an epoch, as groups; one optimizer step sees one group, on all devices.
+        """The rest of an epoch, as groups of batches; one optimizer step sees one group.
 
         Args:
             epoch: epochs that are over.
             step: steps that are done, in all.
         """
-        group_size = self.config.accumulation_steps * self.num_processes
+        group_size = self.config.accumulation_steps
         num_per_epoch = num_batches(self.windows, self.config.batch_size)
         first = (step - epoch * self.steps_per_epoch) * group_size
         stream = batches(
@@ -79,6 +75,7 @@ class StepPlan:
             seed=self.seed,
             epoch=epoch,
             first_batch=min(first, num_per_epoch),
+            share=self.share,
         )
         while group := list(itertools.islice(stream, group_size)):
             yield group

@@ -80,6 +80,11 @@ class SupervisedCodesObjective(Objective):
         kept = None if model.category_head is None else categories
         self.register_buffer("categories", kept, persistent=False)
 
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        return None if self.item_loss is None else self.item_loss.whole_batch_term
+
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`."""
         if self.item_loss is not None:

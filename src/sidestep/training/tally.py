@@ -1,7 +1,7 @@
 """Tally of a run since its last line in the log."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,10 @@ class Sums:
             steps=self.steps + other.steps,
             seconds=self.seconds + other.seconds,
         )
+
+    def emptied(self) -> "Sums":
+        """The same counts and norms with sums of zero, which add nothing to another process's."""
+        return replace(self, parts=dict.fromkeys(self.parts, 0.0))
 
     def means(self) -> dict[str, Any]:
         """Line of the log about these steps; their loss and its parts are means over targets."""

@@ -45,6 +45,11 @@ class ThoughtObjective(NextCodeObjective):
         """Takes the network that is trained; the arguments and errors are `NextCodeObjective`'s."""
         super().__init__(model, config, categories=categories)
 
+    @property
+    def whole_batch_term(self) -> str | None:
+        """See `Objective.whole_batch_term`."""
+        return "the contrast of thoughts compares the targets of a whole batch"
+
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`.
 

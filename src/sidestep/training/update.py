@@ -1,4 +1,4 @@
-"""The update: one optimizer step on the batches of all devices."""
+"""The update: one optimizer step on the shares that all processes have in its batches."""
 
 import contextlib
 import math
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
@@ -18,6 +17,8 @@ from sidestep.training.layer_precision import AdaptivePrecision, Assignment
 from sidestep.training.objective import Objective
 from sidestep.training.optimizer import adamw, clip_gradients, load_optimizer, sparse_adam
 from sidestep.training.placement import forward_precision
+from sidestep.training.processes import Processes
+from sidestep.training.sharing import Sharing, whole
 from sidestep.training.tally import Tally
 
 SPARSE_ROWS = 100_000
@@ -27,42 +28,35 @@ SPARSE_ROWS = 100_000
 class Update:
     """The optimizers of an objective, and their steps.
 
-    objective: wrapped for the launch.
-    parameters: the weights that learn.
+    sharing: of the objective by the processes.
+    parameters: the weights that learn; of sharded weights, the shards of this process.
     optimizers: AdamW, and SparseAdam where rows of items learn on their own.
     adaptive: the precisions of the layers; None where all compute in one precision.
     assigned: the precisions that the latest step chose; None if that step chose none.
     """
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        objective: Objective,
-        config: TrainingConfig,
-        device: torch.device,
-    ) -> None:
-        """Moves the objective to the device, and wraps it for the launch.
+    def __init__(self, sharing: Sharing, config: TrainingConfig, processes: Processes) -> None:
+        """Makes the optimizers.
 
         Args:
-            accelerator: of the launch.
-            objective: declares the modules that are trained.
+            sharing: of the objective, which declares the modules that are trained.
             config: how to train.
-            device: of this process.
+            processes: that share the steps.
 
         Raises:
             ValueError: the objective trains a weight of a module that it does not declare, or its
                 loss reads all rows of items and `item_updates` is sparse; or `precision` is
                 adaptive and no linear layer learns.
         """
-        self._accelerator, self._config, self._device = accelerator, config, device
-        self._bare = objective.to(device)
+        self.sharing, self._config, self._processes = sharing, config, processes
+        objective = sharing.trained
         self.parameters = _declared(objective)
-        self._tables = _sparse_tables(objective, config, accelerator.num_processes)
+        self._tables = _sparse_tables(objective, config, processes.count)
         for table in self._tables:
             table.sparse = True
         rows = [table.weight for table in self._tables if table.weight is not None]
         factors = objective.learning_rate_factors
-        optimizers: list[Optimizer] = [
+        self.optimizers: list[Optimizer] = [
             adamw(
                 objective,
                 weight_decay=config.weight_decay,
@@ -72,21 +66,18 @@ class Update:
             )
         ]
         if rows:
-            optimizers.append(
+            self.optimizers.append(
                 sparse_adam(objective, rows, betas=config.betas, rate_factors=factors)
             )
-        self.objective, *self.optimizers = accelerator.prepare(
-            objective, *optimizers, device_placement=[False] * (1 + len(optimizers))
-        )
-        self._precision = forward_precision(device, config.precision)
+        self._precision = forward_precision(processes.device, config.precision)
         self.adaptive: AdaptivePrecision | None = None
         self.assigned: Assignment | None = None
         if self._precision == "adaptive":
             self.adaptive = AdaptivePrecision(
-                self._bare,
+                objective,
                 config.adaptive_precision or AdaptivePrecisionConfig(),
-                device,
-                self._over_processes,
+                processes.device,
+                processes.sum,
             )
 
     def step(
@@ -95,7 +86,7 @@ class Update:
         """One optimizer step: the gradient of the mean over all targets of the group.
 
         Args:
-            group: the batches of all devices.
+            group: this process's share of each batch.
             tally: counts the losses.
             learning_rate: of this step.
 
@@ -105,34 +96,33 @@ class Update:
         for optimizer in self.optimizers:
             for parameters in optimizer.param_groups:
                 parameters["lr"] = learning_rate * parameters["rate_factor"]
-        num_targets = sum(batch.num_targets for batch in group)
-        processes = self._accelerator.num_processes
-        mine = group[self._accelerator.process_index :: processes]
-        num_rounds = math.ceil(len(group) / processes)
-        for index in range(num_rounds):
-            # All processes go through as many passes; one that has run out of batches repeats
-            # any batch with weight zero.
-            has_own = index < len(mine)
-            batch = mine[index] if has_own else group[0]
-            weight = batch.num_targets if has_own else 0
-            is_last = index == num_rounds - 1
-            with contextlib.nullcontext() if is_last else self._accelerator.no_sync(self.objective):
-                with self._in_precision(num_targets / processes, is_counted=has_own):
-                    loss = self.objective(batch.to(self._device))
+        num_targets = sum(batch.num_batch_targets for batch in group)
+        count = self._processes.count
+        for batch in group:
+            weight = 0 if batch.is_borrowed else batch.num_targets
+            is_last = batch is group[-1]
+            with contextlib.nullcontext() if is_last else self.sharing.accumulating():
+                with self._in_precision(num_targets / count, is_counted=not batch.is_borrowed):
+                    loss = self.sharing.loss(batch.to(self._processes.device))
                 assert loss.num_targets == batch.num_targets, (
                     "the loss is a mean over other targets"
                 )
-                # Devices take the mean of their gradients; times their number it is the sum.
-                self._accelerator.backward(loss.loss * (weight * processes / num_targets))
+                # Processes take the mean of their gradients; times their number it is the sum.
+                (loss.loss * (weight * count / num_targets)).backward()  # type: ignore[no-untyped-call]
             tally.add_loss(loss, weight)
         grad_norm = clip_gradients(self.parameters, self._config.max_grad_norm or math.inf)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        self._bare.after_step()
+        self.sharing.trained.after_step()
         if self.adaptive is not None:
             self.assigned = self.adaptive.after_step(num_targets)
-        return grad_norm
+        return whole(grad_norm)
+
+    @property
+    def numbered_parameters(self) -> list[Tensor]:
+        """The parameters of AdamW, in the order in which `state_dict` numbers them."""
+        return [one for group in self.optimizers[0].param_groups for one in group["params"]]
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the optimizers and of the precisions, for a checkpoint."""
@@ -168,13 +158,8 @@ class Update:
         """A forward pass in the precision of the run; see `AdaptivePrecision.forward`."""
         if self.adaptive is not None:
             return self.adaptive.forward(scale=scale, is_counted=is_counted)
-        return torch.autocast(self._device.type, torch.bfloat16, self._precision == "bf16")
-
-    def _over_processes(self, summed: Tensor) -> Tensor:
-        if self._accelerator.num_processes == 1:
-            return summed
-        total: Tensor = self._accelerator.reduce(summed, "sum")
-        return total
+        device = self._processes.device
+        return torch.autocast(device.type, torch.bfloat16, self._precision == "bf16")
 
     def close(self) -> None:
         """Gives the tables of items dense gradients again, which the next training expects."""
@@ -208,7 +193,8 @@ def _sparse_tables(
                 "one process, or set item_updates to auto."
             )
         return tables
-    if config.item_updates == "dense" or num_processes > 1:
+    is_shared = num_processes > 1 or config.sharding == "full"
+    if config.item_updates == "dense" or is_shared:
         return []
     return [table for table in tables if _num_rows(table) > SPARSE_ROWS]
 

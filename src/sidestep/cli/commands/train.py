@@ -13,6 +13,7 @@ from sidestep.cli.console.training_bar import progress_bar
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.options import AsJson, DryRun
 from sidestep.data.own_split import split_of
+from sidestep.launch import Launch
 from sidestep.lazy_imports import imported_when_used
 from sidestep.pipelines.rehearsal import would_validate
 from sidestep.runs.config import read_config, refuse_missing
@@ -132,6 +133,8 @@ def train_by(
             resume=resume,
             report=report,
         )
+    if not Launch.of_environment().is_first:
+        return  # the first process writes and says how it ended
     if result is not None and result.stopped == "interrupted":
         say(
             f"Interrupted at step {result.step}; a checkpoint is in {out}. "

@@ -13,12 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidestep.launch import Launch
+
 _PIPED_WIDTH = 160
 
-OUT = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+_IS_QUIET = not Launch.of_environment().is_first
+"""The first process of a launch speaks for all; the others only tell errors of their own."""
+
+OUT = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, quiet=_IS_QUIET)
 """Results; in a file or a pipe no table is squeezed into the 80 columns of a terminal."""
 
-ERR = Console(stderr=True)
+ERR = Console(stderr=True, quiet=_IS_QUIET)
 """Progress and errors, so that results can be piped."""
 
 _SAID = ContextVar[set[str] | None]("_SAID", default=None)
@@ -40,6 +45,21 @@ def say(sentence: str | Text, *, then: str | None = None) -> None:
     if then is not None and _SAID.get() is None:
         sentence = f"{sentence} Next: {then}"
     ERR.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_wrong(what: str, reason: str) -> None:
+    """One red line on the standard error, also of a process that otherwise leaves it to the first.
+
+    Args:
+        what: went wrong: "Error" or "Bug".
+        reason: what a user should know.
+    """
+    launch = Launch.of_environment()
+    if launch.is_shared:
+        what = f"{what} in process {launch.index + 1} of {launch.count}"
+    sentence = Text(f"{what}: ", style="bold red") + Text(reason, style="red")
+    console = Console(stderr=True) if _IS_QUIET else ERR
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def note(sentence: str) -> None:
@@ -69,7 +89,8 @@ def within_pipeline() -> Iterator[None]:
 
 def print_json(value: Any) -> None:
     """One JSON document, and nothing else, on the standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    if not _IS_QUIET:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

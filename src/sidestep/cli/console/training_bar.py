@@ -8,12 +8,9 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console.output import ERR, say
-from sidestep.lazy_imports import imported_when_used
+from sidestep.launch import Launch
 from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
-
-with imported_when_used():
-    from sidestep.training import placement
 
 _DRIFT = ("HR@1", "HR@50")
 """Metrics beside the one that decides: training may sharpen the top of a list and ruin the rest."""
@@ -35,7 +32,7 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
         TimeRemainingColumn(compact=True),
         console=ERR,
         refresh_per_second=4,
-        disable=not placement.is_main_process(),
+        disable=not Launch.of_environment().is_first,
     )
     with bar:
         task = bar.add_task("", total=None, title=title, visible=False)
@@ -70,7 +67,7 @@ def _epoch_lines(title: str) -> Callable[[Progress], None]:
             told = replace(progress, score=None, metrics={})
         described = " · ".join(filter(None, (_described(told), _watched(told))))
         # A step is told once, and the end of an epoch again after its validation.
-        if progress.step == last_step and placement.is_main_process():
+        if progress.step == last_step:
             say(f"{title}: epoch {described} · {progress.seconds:.0f} s")
         last_step = progress.step
 

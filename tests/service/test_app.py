@@ -70,6 +70,16 @@ def test_what_a_request_leaves_out_is_left_out(service):
     assert listed(answer) == ["id-5"]
 
 
+def test_a_seed_chooses_the_draws_of_a_search(service):
+    def drawn(seed):
+        search = {"name": "sampling", "beams": 3, "seed": seed}
+        return listed(ask(service, ["id-1"], k=3, search=search).json()["answers"][0])
+
+    lists = [drawn(seed) for seed in range(8)]
+    assert lists == [drawn(seed) for seed in range(8)]
+    assert len({*map(tuple, lists)}) > 1
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -83,6 +93,7 @@ def test_what_a_request_leaves_out_is_left_out(service):
         ({"users": [{}], "search": {"name": "os:system"}}, "body.search.name: String should match"),
         ({"users": [{}], "search": {"name": "item-beam"}}, "item-beam"),
         ({"users": [{}], "search": {"name": "beam", "budget": 2}}, "budget 2: the search beam has"),
+        ({"users": [{}], "search": {"name": "beam", "seed": 2}}, "seed"),
         ({"users": [{}], "where": {"colour": "red"}}, "no column 'colour'"),
         ({"users": [{}], "new_places": 2}, "num_new_places is 2, but no item was appended"),
         ({"users": [{"times": [1]}]}, "times are given, and this network reads none"),

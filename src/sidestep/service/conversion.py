@@ -95,6 +95,7 @@ def _search(search: Search) -> AskedSearch:
         candidates=search.candidates,
         likelihood_weight=search.likelihood_weight,
         budget=search.budget,
+        options={} if search.seed is None else {"seed": search.seed},
     )
 
 

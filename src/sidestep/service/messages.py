@@ -68,6 +68,9 @@ class Search(_Asked):
     budget: StrictInt | None = Field(None, ge=1, le=1000)
     """Tokens in units of a beam."""
 
+    seed: StrictInt | None = Field(None, ge=0, lt=2**31)
+    """For a search that draws, such as "sampling": the same seed gives the same list."""
+
 
 class Boost(_Asked):
     """A number that is added to the scores of some items: those named, or those that match."""

@@ -25,7 +25,6 @@ import time
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from result_line import add_results_option, finish, now, processor
@@ -35,6 +34,8 @@ from sidestep.model.transformer import Transformer
 from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective_config import NextCodeConfig
+from sidestep.training.processes import Processes
+from sidestep.training.sharing import Alone
 from sidestep.training.tally import Sums, Tally
 from sidestep.training.update import Update
 
@@ -119,7 +120,8 @@ def measured(arguments: argparse.Namespace) -> dict[str, object]:
     objective.prepare(windows)
     device = torch.device("cpu")
     config = TrainingConfig(device="cpu", item_updates=arguments.updates)
-    update = Update(Accelerator(cpu=True), objective, config, device)
+    processes = Processes(device=device)
+    update = Update(Alone(objective, processes), config, processes)
     tally = Tally(device, Sums())
     watch = _Watch()
     watch.follow(update)

@@ -23,17 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from large_catalog import BATCH_SIZE, CODEBOOK_SIZES, NUM_TARGETS, SETTINGS, power_law_windows
 from result_line import add_results_option, finish, now, processor
 from sidestep.data.windows import batches
+from sidestep.launch import Launch
 from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective_config import NextCodeConfig
-from sidestep.training.placement import training_device
+from sidestep.training.processes import Processes, training_device
+from sidestep.training.sharing import Alone
 from sidestep.training.tally import Sums, Tally
 from sidestep.training.update import Update
 
@@ -66,18 +67,13 @@ def main() -> None:
 
 def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     """Times all precisions, and says what it ran on."""
-    accelerator = Accelerator(cpu=arguments.device == "cpu")
-    device = training_device(accelerator, arguments.device)
+    device = training_device(Launch(), arguments.device)
     adaptive = {"every_steps": _NEVER, "fp32_share": arguments.share}
     updates = {
-        "fp32": _update(arguments, accelerator, device, "fp32", None),
-        "bf16": _update(arguments, accelerator, device, "bf16", None),
-        "adaptive": _update(
-            arguments, accelerator, device, "adaptive", {**adaptive, "sampled_steps": 1}
-        ),
-        "watched": _update(
-            arguments, accelerator, device, "adaptive", {**adaptive, "sampled_steps": _NEVER}
-        ),
+        "fp32": _update(arguments, device, "fp32", None),
+        "bf16": _update(arguments, device, "bf16", None),
+        "adaptive": _update(arguments, device, "adaptive", {**adaptive, "sampled_steps": 1}),
+        "watched": _update(arguments, device, "adaptive", {**adaptive, "sampled_steps": _NEVER}),
     }
     windows = power_law_windows(arguments.items, num_windows=BATCH_SIZE * arguments.steps)
     group = list(batches(windows, BATCH_SIZE, seed=0, epoch=0))
@@ -138,7 +134,6 @@ def of_log(run: Path) -> dict[str, Any]:
 
 def _update(
     arguments: argparse.Namespace,
-    accelerator: Accelerator,
     device: torch.device,
     precision: str,
     adaptive: dict[str, Any] | None,
@@ -166,7 +161,8 @@ def _update(
     training = TrainingConfig.model_validate(
         {"device": arguments.device, "precision": precision, "adaptive_precision": adaptive}
     )
-    update = Update(accelerator, objective, training, device)
+    processes = Processes(device=device)
+    update = Update(Alone(objective, processes), training, processes)
     update.objective.train()
     return update
 

@@ -1,6 +1,6 @@
 """The launch: this process, and the processes that were started together with it.
 
-`torchrun` and `accelerate launch` start processes and tell each its place by environment variables.
+`torchrun` starts processes and tells each its place by environment variables.
 This module needs no torch. `training/processes.py` connects the processes.
 """
 

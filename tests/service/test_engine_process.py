@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import orjson
 import pytest
@@ -57,6 +58,13 @@ def asked(*bodies):
         for each, body in zip(raw, bodies, strict=True)
         for row in range(len(body["users"]))
     ]
+
+
+def until_ready_again(engine, killed):
+    end = time.monotonic() + 120
+    while not (engine.is_ready and engine.pid != killed) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert engine.is_ready
 
 
 def ask_again_and_again(engine):
@@ -115,10 +123,7 @@ def test_a_process_that_is_killed_is_started_again(engine, local):
     os.kill(killed, signal.SIGKILL)
     with pytest.raises(EngineGoneError):
         ask_again_and_again(engine)  # some may be answered before the signal comes
-    end = time.monotonic() + 120
-    while not engine.is_ready and time.monotonic() < end:
-        time.sleep(0.05)
-    assert engine.pid != killed
+    until_ready_again(engine, killed)
     assert engine.answer(asked(TWO), 0) == local.answer(asked(TWO), 0)
 
 
@@ -127,6 +132,49 @@ def test_a_bundle_that_cannot_answer_is_said_at_the_start(shops, tmp_path):
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         made.start()
     made.close()
+
+
+LEAVES = """
+from sidestep.service.config import ServiceConfig
+from sidestep.service.engine_process import EngineProcess
+import sys
+
+if __name__ == "__main__":
+    engine = EngineProcess(ServiceConfig.model_validate_json(sys.argv[1]))
+    engine.start()
+    print(engine.pid)
+"""
+
+
+def test_who_leaves_without_a_word_takes_the_process_along(shops, tmp_path):
+    """As a service does that is interrupted twice."""
+    script = tmp_path / "leaves.py"
+    script.write_text(LEAVES)
+    settings = settings_of(tmp_path, shops / "shop").model_dump_json()
+    done = subprocess.run(
+        [sys.executable, script, settings], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert not Path(f"/proc/{done.stdout.strip()}").exists()
+
+
+def test_a_report_that_fails_costs_the_process_and_nothing_waits_for_ever(shops, tmp_path):
+    refusals = [OSError("the disk of the metrics is full")]
+
+    def refused(generation):
+        if generation and refusals:
+            raise refusals.pop()
+
+    config = settings_of(tmp_path, shops / "shop")
+    made = EngineProcess(config, refused)
+    made.start()
+    try:
+        first = made.pid
+        with pytest.raises(EngineGoneError):
+            made.call("reload", b'{"bundle": "other"}')
+        until_ready_again(made, first)
+        assert made.answer(asked(TWO), 0)[0].content
+    finally:
+        made.close()
 
 
 def test_the_process_that_speaks_http_loads_no_network_library():

@@ -181,6 +181,9 @@ def main(folder: Path, to_resume: Path) -> None:
             ring(folder / f"left-{sharding}", stop=stop_at(STOPPED, process=0), **changes)
             ring(place, resume=True, **changes)
             ring(to_resume / f"one-{sharding}", resume=True, **changes)
+        drawn = folder / "dropout-stopped"
+        ring(drawn, dropout=0.5, stop=stop_at(STOPPED, process=1))
+        ring(drawn, dropout=0.5, resume=True)
         refused = NextInRing()
         try:
             train(refused, ring_windows(8), RUN, folder=folder / "refused", seed=0)

@@ -150,6 +150,10 @@ def test_a_signal_to_one_process_stops_both_and_both_go_on(of_one, of_two, shard
     assert_same_training(of_one / "rarely-told", folder)
 
 
+def test_each_process_goes_on_with_its_own_draws(of_two):
+    assert_same_training(of_two / "dropout", of_two / "dropout-stopped")
+
+
 @pytest.mark.parametrize("sharding", SHARDINGS)
 def test_two_processes_finish_a_run_of_one(of_one, of_two, sharding):
     assert_same_training(of_one / "rarely-told", of_one / "to-resume" / f"one-{sharding}")

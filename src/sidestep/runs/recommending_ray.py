@@ -43,7 +43,7 @@ class RayShards:
         is_own = not ray.is_initialized()
         if is_own:
             ray.init(
-                address=self.address,
+                address=self.address or "local",
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -1,6 +1,6 @@
-"""The two sides of a service, as one sees the other: who speaks HTTP asks, and an engine tells.
+"""What the process that speaks HTTP may ask of an engine, and what the engine answers.
 
-Nothing here knows tensors or bundles. So the process that speaks HTTP loads neither.
+Nothing here knows tensors or bundles, so the process that speaks HTTP loads neither.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Queueing(BaseModel):
 
 
 class ServiceConfig(BaseModel):
-    """All settings of a service, as its worker processes read them."""
+    """All settings of a service, as its processes read them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +59,7 @@ class ServiceConfig(BaseModel):
     """The bundle, or the run that holds the bundle."""
 
     state: Path
-    """The file that the worker processes share, see `sidestep.service.state`."""
+    """The file that all workers share, see `sidestep.service.state`."""
 
     device: str | None = None
     """The device of the network; None takes a GPU if there is one."""
@@ -74,10 +74,10 @@ class ServiceConfig(BaseModel):
     """Whether log lines hold histories."""
 
     num_workers: int = Field(1, ge=1)
-    """Worker processes, each with an engine of its own."""
+    """Workers: each is a process that speaks HTTP and an engine."""
 
     num_threads: int | None = Field(None, ge=1)
-    """Threads of the network in each worker process; None leaves the choice to torch."""
+    """Threads of the network in each engine; None leaves the choice to torch."""
 
     @model_validator(mode="after")
     def _queue_holds_a_request(self) -> "ServiceConfig":

@@ -1,4 +1,4 @@
-"""Messages as questions, within the limits of a service, and answers as messages."""
+"""Messages become questions, and answers become JSON."""
 
 from __future__ import annotations
 

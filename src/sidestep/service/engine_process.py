@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
-from multiprocessing import get_context
+from multiprocessing import get_context, util
 from multiprocessing.connection import Connection
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("sidestep.service")
 
 _RESTARTS_S = (0.0, 1.0, 5.0, 30.0)
-"""Seconds before the next start of a process that has ended, the first time, the second time and so
-on. A process that has lived for a minute counts as well again."""
+"""Seconds to wait before a process that has ended is started again: after the first end, the second
+end and so on. Once a process has lived for a minute, the count begins anew."""
 
 _WELL_AFTER_S = 60.0
+"""Seconds after which a process counts as well."""
 
 _END_S = 10.0
-"""Seconds that a process has for its end."""
+"""Seconds that a process may take to end before it is killed."""
 
 _NUM_THREADS = 4
 """Threads of an engine for calls other than for lists."""
@@ -127,6 +128,8 @@ class EngineProcess:
             if self._connection is not None:
                 with suppress(OSError):  # the process has ended already
                     self._connection.send_bytes(_frame({"call": _END}, []))
+            elif self._process is not None:  # it still loads
+                self._process.kill()
         self._end()
         if self._follower is not None:
             self._follower.join()
@@ -165,6 +168,8 @@ class EngineProcess:
             target=run_engine, args=(theirs, settings), name="sidestep-engine", daemon=True
         )
         process.start()
+        # At its end Python waits for this process, which ignores SIGTERM.
+        util.Finalize(None, process.kill, exitpriority=0)
         theirs.close()  # so that its end is seen here
         self._process = process
         head: dict[str, Any] = {}
@@ -234,10 +239,19 @@ class EngineProcess:
                 head, parts = _read(connection)
             except (EOFError, OSError):
                 return
-            if "generation" in head:
-                self._report(head["generation"])
-            elif (future := self._waiting.pop(head["number"], None)) is not None:
-                future.set_result((head, parts))
+            try:
+                self._take(head, parts)
+            except Exception:  # nobody would read the next frames: begin anew
+                _LOG.exception("a frame of the process that answers could not be used")
+                self._process.kill()
+                return
+
+    def _take(self, head: dict[str, Any], parts: list[bytes]) -> None:
+        """Tells whoever waits for a frame."""
+        if "generation" in head:
+            self._report(head["generation"])
+        elif (future := self._waiting.pop(head["number"], None)) is not None:
+            future.set_result((head, parts))
 
 
 def run_engine(connection: Connection, settings: str) -> None:
@@ -255,19 +269,19 @@ def run_engine(connection: Connection, settings: str) -> None:
 
     sending = Lock()
 
-    def send(head: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
+    def send(frame: bytes) -> None:
         with suppress(OSError), sending:  # nobody may wait for it any more
-            connection.send_bytes(_frame(head, parts))
+            connection.send_bytes(frame)
 
     config = ServiceConfig.model_validate_json(settings)
-    engine = LocalEngine(config, lambda generation: send({"generation": generation}))
+    engine = LocalEngine(config, lambda generation: send(_frame({"generation": generation}, [])))
     try:
         engine.start()
     except Exception as error:
         _LOG.exception("the bundle cannot answer")
-        send({"failure": str(error)})
+        send(_frame({"failure": str(error)}, []))
         return
-    send({"ready": True})
+    send(_frame({"ready": True}, []))
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         while True:
             try:
@@ -277,27 +291,30 @@ def run_engine(connection: Connection, settings: str) -> None:
             if head["call"] == _END:
                 break
             if head["call"] == _ANSWER:
-                send(*_reply(engine, head, parts))
+                send(_reply(engine, head, parts))
             else:
-                threads.submit(lambda *frame: send(*_reply(engine, *frame)), head, parts)
+                threads.submit(lambda *frame: send(_reply(engine, *frame)), head, parts)
     engine.close()
 
 
-def _reply(engine: LocalEngine, head: dict[str, Any], parts: list[bytes]) -> Frame:
+def _reply(engine: LocalEngine, head: dict[str, Any], parts: list[bytes]) -> bytes:
     """The frame that answers a frame."""
     number = {"number": head["number"]}
     try:
         if head["call"] != _ANSWER:
-            return number, [engine.call(head["call"], parts[0])]
+            return _frame(number, [engine.call(head["call"], parts[0])])
         asked = [Asked(body=parts[body], row=row) for body, row in head["rows"]]
         told = engine.answer(asked, head["rung"])
+        ways = {
+            "degraded": [each.degraded for each in told],
+            "refusals": [each.refusal for each in told],
+        }
+        return _frame({**number, **ways}, [each.content for each in told])
     except RefusedError as error:
-        return {**number, "refusal": error.refusal}, []
+        return _frame({**number, "refusal": error.refusal}, [])
     except Exception as error:
         _LOG.exception("an unforeseen error")
-        return {**number, "failure": repr(error)}, []
-    ways = {"degraded": [each.degraded for each in told], "refusals": [e.refusal for e in told]}
-    return {**number, **ways}, [each.content for each in told]
+        return _frame({**number, "failure": repr(error)}, [])
 
 
 def _frame(head: dict[str, Any], parts: Sequence[bytes]) -> bytes:

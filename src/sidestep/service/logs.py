@@ -25,7 +25,10 @@ class JsonLines(logging.Formatter):
 
 
 def leave_out_of_records() -> None:
-    """Spares what no line names: threads and processes are asked for at every record."""
+    """Keeps `logging` from looking up the thread and the process of each record.
+
+    No line names them.
+    """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 

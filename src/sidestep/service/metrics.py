@@ -1,4 +1,4 @@
-"""Metrics of the service for Prometheus; with several worker processes, their sums."""
+"""Metrics of the service for Prometheus; with several workers, their sums."""
 
 import os
 from typing import Any
@@ -15,7 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from sidestep.service.scheduler import BatchReport
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which worker processes share their metrics."""
+"""The environment variable by which workers share their metrics."""
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)

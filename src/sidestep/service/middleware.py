@@ -11,9 +11,8 @@ from typing import Any
 
 from fastapi import HTTPException
 
-from sidestep.service.messages import Problem
 from sidestep.service.metrics import Metrics
-from sidestep.service.problems import PROBLEM
+from sidestep.service.problems import problem_response
 
 _LOG = logging.getLogger("sidestep.service.access")
 
@@ -67,16 +66,20 @@ class RequestMiddleware:
                 ]
             await send(message)
 
+        async def refuse(status: int, detail: str) -> None:
+            response = problem_response(HTTPException(status, detail), request_id)
+            await response(scope, receive, noted)
+
         try:
             if _announced(scope) > self._body_bytes:
-                await self._refuse(noted, request_id, 413, "Body too large", self._told())
+                await refuse(413, self._told())
             else:
                 await self._app(scope, counted, noted)
         except Exception:
             _LOG.exception("an unforeseen error", extra={"fields": {"request_id": request_id}})
             if not status:
                 told = "the service made a mistake; its log says more under this request ID."
-                await self._refuse(noted, request_id, 500, "Internal error", told)
+                await refuse(500, told)
         finally:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
@@ -94,18 +97,6 @@ class RequestMiddleware:
 
     def _told(self) -> str:
         return f"a request may have {self._body_bytes:,} bytes; ask for fewer users at once."
-
-    async def _refuse(
-        self, send: Send, request_id: str, status: int, title: str, detail: str
-    ) -> None:
-        problem = Problem(title=title, status=status, detail=detail, request_id=request_id)
-        body = problem.model_dump_json(exclude_none=True).encode()
-        headers = [
-            (b"content-type", PROBLEM.encode()),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
 
 def _request_id(scope: Scope) -> str:

@@ -14,7 +14,7 @@ from sidestep.service.asking import EngineGoneError, RefusedError
 from sidestep.service.messages import Problem
 from sidestep.service.scheduler import ClosedError, QueueFullError, TooLateError
 
-PROBLEM = "application/problem+json"
+_PROBLEM = "application/problem+json"
 
 FORESEEN = (
     StarletteHTTPException,
@@ -27,7 +27,13 @@ FORESEEN = (
 )
 """Errors that `problem_response` tells to the caller."""
 
-_TITLES = {404: "Not found", 429: "Too many requests", 503: "Not in time"}
+_TITLES = {
+    404: "Not found",
+    413: "Body too large",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Not now",
+}
 
 _MOST_MISTAKES = 10
 """Mistakes of one request that an answer names."""
@@ -45,7 +51,7 @@ def problem_response(error: Exception, request_id: str) -> Response:
     return Response(
         told.model_dump_json(exclude_none=True),
         status_code=problem.status,
-        media_type=PROBLEM,
+        media_type=_PROBLEM,
         headers=headers,
     )
 

@@ -30,6 +30,7 @@ _CALLER_GONE = 499
 """The status in logs of a request whose caller did not wait."""
 
 
+# Never called: the description (OpenAPI) reads its signature.
 def recommend(body: RecommendRequest) -> RecommendResponse:  # type: ignore[empty-body]
     """Lists of items for users, best item first."""
 
@@ -116,7 +117,7 @@ async def _body(receive: Receive) -> bytes:
 async def _answered(
     scheduler: Scheduler[Asked, Told], asked: Sequence[Asked], deadline_s: float, receive: Receive
 ) -> list[Told]:
-    """The answers to users; nobody works on for a caller who is gone."""
+    """The answers to users. If the caller hangs up, questions that still wait are dropped."""
     futures = scheduler.submit_all(asked, deadline_s=deadline_s)
     waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
     try:
@@ -155,7 +156,7 @@ async def _hung_up(receive: Receive) -> None:
 def _logged(
     body: RecommendRequest, answers: Sequence[Told], *, logs_histories: bool
 ) -> dict[str, Any]:
-    """Adds to the log line of a request what was asked and how it was answered."""
+    """The fields of a request's log line: what was asked, and how it was answered."""
     logged: dict[str, Any] = {"users": len(body.users), "k": body.k}
     ways = sorted({answer.degraded for answer in answers if answer.degraded is not None})
     if ways:

@@ -152,11 +152,6 @@ class ServedBundle:
         """The generation of the bundle that answers; the state's is higher during a reload."""
         return self._now.generation
 
-    @property
-    def unavailable(self) -> frozenset[str]:
-        """IDs of unavailable items."""
-        return self._now.unavailable
-
     def answer(self, questions: Sequence[Question], rung: int) -> list[Answer]:
         """Answers questions; no list holds an item that is unavailable when the list is done.
 

@@ -1,4 +1,4 @@
-"""Serving: the application in one or several worker processes, until somebody stops it."""
+"""Serving: the application in one or several workers, until somebody stops it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DRAIN_S = 30
 def serve(config: ServiceConfig, *, host: str, port: int) -> None:
     """Serves until a signal stops the service: SIGINT or SIGTERM.
 
-    Requests that wait are answered before the end. A worker process that dies is replaced.
+    Requests that wait are answered before the end. A worker that dies is replaced.
 
     Args:
         config: of the service.

@@ -1,6 +1,6 @@
-"""The state that the worker processes of one service share: a small file, written whole.
+"""The state that the workers of one service share: a small file, written whole.
 
-A worker process looks at the file before and after every batch, which costs a system call. So an
+An engine looks at the file before and after every batch, which costs a system call. So an
 item that one process makes unavailable appears in no later answer of another process.
 """
 

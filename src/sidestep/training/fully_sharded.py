@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -63,14 +63,10 @@ class Sharded(Sharing):
         loss, num_targets, parts = self._module(batch)
         return Loss(loss=loss, num_targets=num_targets, parts=parts)
 
-    @contextmanager
-    def accumulating(self) -> Iterator[None]:
-        """See `Sharing.accumulating`."""
-        self._sharded.set_requires_gradient_sync(False)
-        try:
-            yield
-        finally:
-            self._sharded.set_requires_gradient_sync(True)
+    def accumulating(self) -> AbstractContextManager[None]:
+        """See `Sharing.accumulating`: each pass adds to the shards, since whole gradients that wait
+        for the last pass would need the memory that sharding spares."""
+        return nullcontext()
 
     def weights(self) -> Weights:
         """See `Sharing.weights`."""

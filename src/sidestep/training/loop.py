@@ -63,12 +63,13 @@ def train(
 ) -> TrainingResult:
     """Lowers an objective over windows of histories and leaves it with its best weights.
 
-    Batches, dropout and steps follow from `seed` alone: on a CPU with the same number of threads,
-    a run that was killed and resumed ends with the very bits of one that was not. Validation draws
-    from no random stream of the training. The first Ctrl-C (or SIGTERM) finishes the step or the
-    validation, saves a checkpoint and returns with `stopped="interrupted"`; the second aborts at
-    once. Every process of a launch by `torchrun` calls this function and takes its share of every
-    batch; the first process writes, validates and reports for all.
+    Batches, dropout and steps follow from `seed` alone: in one process on a CPU with the same
+    number of threads, a run that was killed and resumed ends with the very bits of one that was
+    not. Validation draws from no random stream of the training. The first Ctrl-C (or SIGTERM)
+    finishes the step or the validation, saves a checkpoint and returns with
+    `stopped="interrupted"`; the second aborts at once. Every process of a launch by `torchrun`
+    calls this function and takes its share of every batch; the first process writes, validates and
+    reports for all.
 
     Args:
         objective: trained in place; ends on the training device, in `eval` mode.

@@ -145,6 +145,10 @@ def _backend(device: torch.device) -> str:
     return "gloo" if device.type != "cuda" else "cpu:gloo,cuda:nccl"
 
 
+_GONE = ("gloo", "connection closed by peer", "connection reset by peer", "connection refused")
+
+
 def _is_of_connection(error: RuntimeError) -> bool:
+    """Whether an error says that another process is gone, in torch's words."""
     words = str(error).lower()
-    return isinstance(error, distributed.DistError) or "gloo" in words or "connection" in words
+    return isinstance(error, distributed.DistError) or any(each in words for each in _GONE)

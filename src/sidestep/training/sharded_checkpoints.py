@@ -111,6 +111,8 @@ class ShardedCheckpoints(CheckpointStore):
         with told_damage(path), _alone_on_purpose():
             load(wanted, storage_reader=reader, no_dist=self.processes.count == 1)
             for number, one in rest.optimizer["state"].items():
+                if not all(_moment(number, name) in wanted for name in _MOMENTS):
+                    raise ValueError(f"the moments of weight {number} are missing")
                 one.update({name: wanted[_moment(number, name)] for name in _MOMENTS})
         return replace(
             rest,

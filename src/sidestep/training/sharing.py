@@ -17,7 +17,9 @@ from sidestep.training.processes import Processes
 
 
 class Sharing(ABC):
-    """An objective whose gradients are means over the processes once they are summed up.
+    """An objective that several processes train.
+
+    After the last pass of a step, each gradient is the mean of the gradients of all processes.
 
     trained: the objective whose parameters the optimizer moves. In the caller's objective, `home`,
         the weights are whole.

@@ -326,9 +326,11 @@ def histories_of_users(shop: LoadedRecommender, dataset: Path) -> list[list[str]
 
 
 def resident_gb(pid: int) -> float:
-    """Memory of a process in gigabytes."""
+    """Memory of a process and of all its children, in gigabytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for task in tasks for child in task.read_text().split()]
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9 + sum(map(resident_gb, children))
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 Slow tests share one process.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from sidestep.service import engine as engine_module
 from sidestep.service.asking import Asked, EngineGoneError, RefusedError
 from sidestep.service.config import ServiceConfig
 from sidestep.service.engine import LocalEngine
@@ -72,6 +74,10 @@ def ask_again_and_again(engine):
         engine.answer(asked(TWO), 0)
 
 
+def listed(told):
+    return [item["item_id"] for item in json.loads(told.content)["items"]]
+
+
 TWO = {"users": [{"history": ["id-1"]}, {"history": ["id-2", "id-5"]}], "k": 4}
 BAD = {"users": [{"history": ["id-1"]}, {"history": [], "moment": 3}]}
 OTHER = {"users": [{"history": ["id-7"]}], "exclude_seen": True, "search": {"name": "beam"}}
@@ -87,6 +93,23 @@ def test_both_engines_tell_the_same(engine, local, rung):
     assert [each.degraded for each in told[:2]] == [None if rung == 0 else "popularity"] * 2
     items = orjson.loads(told[0].content)["items"]
     assert len(items) == 4
+
+
+def test_a_large_request_is_read_once_for_all_its_batches(local, monkeypatch):
+    users = [{"history": [f"id-{number % 12}"] * 4} for number in range(200)]
+    everyone = asked({"users": users, "k": 3})
+    alone = [local.answer(asked({"users": [user], "k": 3}), 0)[0] for user in users[:12]]
+    read, questions = [], engine_module.checked_questions
+
+    def counted(*arguments):
+        read.append(arguments)
+        return questions(*arguments)
+
+    monkeypatch.setattr(engine_module, "checked_questions", counted)
+    batches = [local.answer(everyone[start : start + 50], 0) for start in range(0, 200, 50)]
+    assert len(read) == 1
+    told = [answer for batch in batches for answer in batch]
+    assert [*map(listed, told[:12])] == [*map(listed, alone)]
 
 
 def test_calls_and_their_refusals_come_through(engine, local):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from sidestep.catalog.latest import LatestAnswers
 from sidestep.service.asking import Asked, Refusal, RefusedError, Told
 from sidestep.service.calls import Calls
 from sidestep.service.config import ServiceConfig
@@ -15,6 +16,12 @@ from sidestep.service.questions import Question
 from sidestep.service.refusals import REFUSALS, refusal
 from sidestep.service.served_bundle import ServedBundle
 from sidestep.service.state import SharedState
+
+_LARGE_BODY = 4_000
+"""Bytes of a body from which on its questions are kept for the next batches."""
+
+_NUM_LATEST = 4
+"""Large bodies whose questions are kept."""
 
 
 class LocalEngine:
@@ -32,6 +39,7 @@ class LocalEngine:
         self._config = config
         self._report = report
         self._calls: Calls | None = None
+        self._latest = LatestAnswers[list[Question] | Refusal](_NUM_LATEST)
 
     def start(self) -> None:
         """Loads the bundle and warms it up."""
@@ -56,7 +64,7 @@ class LocalEngine:
     def answer(self, asked: Sequence[Asked], rung: int) -> list[Told]:
         """Answers users together. A request with a user who cannot be answered is refused whole."""
         bodies = {id(each.body): each.body for each in asked}
-        found = {key: self._questions(body) for key, body in bodies.items()}
+        found = {key: self._known_questions(body) for key, body in bodies.items()}
         places, questions = [], []
         told = [Told()] * len(asked)
         for place, each in enumerate(asked):
@@ -86,6 +94,13 @@ class LocalEngine:
         """Ends the threads."""
         if self._calls is not None:
             self.bundle.close()
+
+    def _known_questions(self, body: bytes) -> list[Question] | Refusal:
+        """See `_questions`; a large request, whose users come in many batches, is read once."""
+        if len(body) < _LARGE_BODY:
+            return self._questions(body)
+        key = (body, self.bundle.recent.snapshot.id)
+        return self._latest.get(key, lambda: self._questions(body))
 
     def _questions(self, body: bytes) -> list[Question] | Refusal:
         """One question per user of a request, or why it cannot be answered."""

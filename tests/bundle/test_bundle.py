@@ -186,7 +186,8 @@ def test_what_one_user_must_not_get_another_may(tmp_path, kind):
     left = [item_id for item_id in ITEM_IDS if item_id not in ("id-1", "id-2")]
     [expected] = loaded.recommend([["id-2"]], k=12, available=left)
     assert first.item_ids == expected.item_ids
-    assert first.scores == pytest.approx(expected.scores, abs=1e-5)
+    # float32: products with one row and with two are rounded differently, by the size of a score.
+    assert first.scores == pytest.approx(expected.scores, rel=1e-6, abs=1e-5)
 
 
 def test_seen_items_are_left_out_also_where_they_are_too_old_to_be_looked_at(tmp_path):

@@ -228,7 +228,7 @@ class ShardMaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSource:
-    """What a maker of shards is loaded from, in this process or in another one.
+    """Paths and wishes from which any process loads its maker of shards.
 
     run: the run, or its bundle.
     dataset: whose users get lists; None where `histories` names them.

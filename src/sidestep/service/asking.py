@@ -1,6 +1,6 @@
-"""What the process that speaks HTTP may ask of an engine, and what the engine answers.
+"""Questions that the process for HTTP may ask of an engine, and the answers of the engine.
 
-Nothing here knows tensors or bundles, so the process that speaks HTTP loads neither.
+Nothing here knows tensors or bundles, so the process for HTTP loads neither.
 """
 
 from __future__ import annotations

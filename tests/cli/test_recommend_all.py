@@ -15,6 +15,7 @@ from sidestep.runs.inputs import load_dataset
 from sidestep.runs.recommending_all import (
     DatasetUsers,
     ParquetUsers,
+    ShardMaker,
     Wanted,
     recommend_all,
 )
@@ -43,7 +44,9 @@ def lists(folder):
 
 def test_all_users_of_a_dataset_get_the_lists_of_single_requests(recommender, dataset, tmp_path):
     users = DatasetUsers(dataset, users_per_shard=20)
-    written = recommend_all(recommender, users, Wanted(k=4, exclude_seen=True), tmp_path / "out")
+    written = recommend_all(
+        ShardMaker(recommender, users, Wanted(k=4, exclude_seen=True), tmp_path / "out")
+    )
     histories = dataset.histories().inputs()
     assert written.users == len(histories)
     assert written.made == written.shards == -(-len(histories) // 20)
@@ -58,7 +61,7 @@ def test_all_users_of_a_dataset_get_the_lists_of_single_requests(recommender, da
 def test_a_search_may_be_named(recommender, dataset, tmp_path):
     users = DatasetUsers(dataset, users_per_shard=1000)
     narrow = Wanted(k=3, search=AskedSearch(name="beam", beams=3))
-    recommend_all(recommender, users, narrow, tmp_path / "out")
+    recommend_all(ShardMaker(recommender, users, narrow, tmp_path / "out"))
     histories = dataset.histories().inputs()
     past = [dataset.items.item_ids[item] for item in histories.of(0)]
     policy = AskedSearch(name="beam", beams=3).policy(recommender, num_leaves=3)
@@ -68,10 +71,10 @@ def test_a_search_may_be_named(recommender, dataset, tmp_path):
 
 def test_files_that_are_there_are_not_made_again(recommender, dataset, tmp_path):
     users, wanted = DatasetUsers(dataset, users_per_shard=20), Wanted(k=2)
-    recommend_all(recommender, users, wanted, tmp_path / "out")
+    recommend_all(ShardMaker(recommender, users, wanted, tmp_path / "out"))
     kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}
     (tmp_path / "out" / "part-00001.parquet").unlink()
-    again = recommend_all(recommender, users, wanted, tmp_path / "out")
+    again = recommend_all(ShardMaker(recommender, users, wanted, tmp_path / "out"))
     assert again.made == 1
     changed = {
         file.name
@@ -80,13 +83,15 @@ def test_files_that_are_there_are_not_made_again(recommender, dataset, tmp_path)
     }
     assert changed == {"part-00001.parquet"}
     with pytest.raises(ValueError, match="holds lists of another k; choose another folder"):
-        recommend_all(recommender, users, Wanted(k=3), tmp_path / "out")
+        recommend_all(ShardMaker(recommender, users, Wanted(k=3), tmp_path / "out"))
 
 
 def test_a_folder_of_something_else_stays_as_it_is(recommender, dataset, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"exists and holds no plan\.json"):
-        recommend_all(recommender, DatasetUsers(dataset, users_per_shard=9), Wanted(), tmp_path)
+        recommend_all(
+            ShardMaker(recommender, DatasetUsers(dataset, users_per_shard=9), Wanted(), tmp_path)
+        )
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -101,7 +106,7 @@ def test_histories_of_parquet_files_are_answered_file_by_file(recommender, datas
             rows, schema={"user_id": pl.String, "history": pl.List(pl.String)}, orient="row"
         ).write_parquet(tmp_path / "in" / f"{name}.parquet")
     users = ParquetUsers(tmp_path / "in")
-    written = recommend_all(recommender, users, Wanted(k=3), tmp_path / "out")
+    written = recommend_all(ShardMaker(recommender, users, Wanted(k=3), tmp_path / "out"))
     assert (written.shards, written.users, written.num_unknown) == (2, 3, 1)
     found = lists(tmp_path / "out")
     assert found["u1"] == found["u3"] == recommender.recommend([[item]], 3)[0].item_ids
@@ -125,7 +130,9 @@ def test_a_table_that_does_not_fit_is_refused(recommender, tmp_path, frame, word
     pl.DataFrame(frame).write_parquet(tmp_path / "in.parquet")
     with pytest.raises(ValueError, match=words):
         recommend_all(
-            recommender, ParquetUsers(tmp_path / "in.parquet"), Wanted(), tmp_path / "out"
+            ShardMaker(
+                recommender, ParquetUsers(tmp_path / "in.parquet"), Wanted(), tmp_path / "out"
+            )
         )
     assert not [*(tmp_path / "out").glob("part-*")]
 

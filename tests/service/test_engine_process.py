@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from sidestep.service import engine as engine_module
-from sidestep.service.asking import Asked, EngineGoneError, RefusedError
+from sidestep.service.asking import Asked, EngineGoneError, RefusalError
 from sidestep.service.config import ServiceConfig
 from sidestep.service.engine import LocalEngine
 from sidestep.service.engine_process import EngineProcess
@@ -115,7 +115,7 @@ def test_a_large_request_is_read_once_for_all_its_batches(local, monkeypatch):
 def test_calls_and_their_refusals_come_through(engine, local):
     for name, content in (("item", b'{"item_id": "id-3"}'), ("searches", b"")):
         assert engine.call(name, content) == local.call(name, content)
-    with pytest.raises(RefusedError, match="no item 'id-99'") as refused:
+    with pytest.raises(RefusalError, match="no item 'id-99'") as refused:
         engine.call("item", b'{"item_id": "id-99"}')
     assert refused.value.refusal.status == 404
 

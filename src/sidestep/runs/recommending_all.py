@@ -187,48 +187,75 @@ class Made:
     num_unknown: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShardMaker:
     """Makes shards by number, in any order and in any process.
 
-    recommender: answers.
     users: in shards.
-    wanted: their lists.
-    out: the folder of the shards.
     """
 
-    recommender: LoadedRecommender
-    users: Users
-    wanted: Wanted
-    out: Path
+    def __init__(
+        self, recommender: LoadedRecommender, users: Users, wanted: Wanted, out: Path
+    ) -> None:
+        """Makes the search, which all shards share; writes nothing.
 
-    def missing(self) -> list[int]:
-        """The numbers of the shards that are not there yet."""
+        Args:
+            recommender: answers.
+            users: in shards.
+            wanted: their lists.
+            out: the folder of the shards.
+
+        Raises:
+            ValueError: the search does not fit the bundle.
+        """
+        self.users = users
+        self._recommender = recommender
+        self._wanted = wanted
+        self._out = out
+        self._asked = wanted.search.of(recommender)
+        self._search = self._asked.for_lists(recommender, wanted.k)
+
+    def begin(self) -> list[int]:
+        """Writes the plan of a new folder, or goes on in the folder of the same plan.
+
+        Returns:
+            The numbers of the shards that are not there yet.
+
+        Raises:
+            ValueError: the folder holds something else; it stays as it is.
+        """
         names = self.users.shards
-        return [number for number, name in enumerate(names) if not (self.out / name).exists()]
+        plan = {
+            "bundle": str(Snapshot.of(self._recommender).id),
+            "users": self.users.described(),
+            "k": self._wanted.k,
+            "exclude_seen": self._wanted.exclude_seen,
+            "search": self._asked.settings(self._recommender),
+            "shards": len(names),
+        }
+        _begin(self._out, plan)
+        return [number for number, name in enumerate(names) if not (self._out / name).exists()]
 
     def make(self, number: int) -> Made:
         """Makes a shard, whole or not at all."""
-        wanted, recommender = self.wanted, self.recommender
-        search = wanted.search.of(recommender).for_lists(recommender, wanted.k)
-        requests = self.users.requests(number, recommender)
+        requests = self.users.requests(number, self._recommender)
+        wanted = self._wanted
         asked_for = [
-            replace(request, k=wanted.k, exclude_seen=wanted.exclude_seen, search=search)
+            replace(request, k=wanted.k, exclude_seen=wanted.exclude_seen, search=self._search)
             for request in requests.values()
         ]
         answers = [
             answer
             for start in range(0, len(asked_for), _AT_ONCE)
-            for answer in recommender.answer(asked_for[start : start + _AT_ONCE])
+            for answer in self._recommender.answer(asked_for[start : start + _AT_ONCE])
         ]
-        with whole_file(self.out / self.users.shards[number]) as temporary:
+        with whole_file(self._out / self.users.shards[number]) as temporary:
             ranked_frame(dict(zip(requests, answers, strict=True))).write_parquet(temporary)
         return Made(users=len(requests), num_unknown=sum(each.num_unknown for each in answers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSource:
-    """Paths and wishes from which any process loads its maker of shards.
+    """Paths and settings from which any process loads its maker of shards.
 
     run: the run, or its bundle.
     dataset: whose users get lists; None where `histories` names them.
@@ -256,61 +283,35 @@ class ShardSource:
         else:
             raise ValueError("nothing says who gets lists: name a dataset, or histories.")
         recommender = load_bundle(self.run)
-        return ShardMaker(recommender=recommender, users=users, wanted=self.wanted, out=self.out)
+        return ShardMaker(recommender, users, self.wanted, self.out)
 
 
-ShardEngine = Callable[[ShardMaker, Sequence[int]], Iterator[Made]]
+ShardEngine = Callable[[Sequence[int]], Iterator[Made]]
 """Makes shards of these numbers, and tells of each when it is there."""
 
 
-def in_order(maker: ShardMaker, numbers: Sequence[int]) -> Iterator[Made]:
-    """Makes one shard after the other, in this process."""
-    return map(maker.make, numbers)
-
-
-def recommend_all(
-    recommender: LoadedRecommender,
-    users: Users,
-    wanted: Wanted,
-    out: Path,
-    *,
-    engine: ShardEngine = in_order,
-) -> Written:
+def recommend_all(maker: ShardMaker, *, engine: ShardEngine | None = None) -> Written:
     """Writes lists for all users: user_id, item_id, rank from 1, score, and title if known.
 
     Shards that are there already, of the same bundle, users and settings, are not made again.
 
     Args:
-        recommender: answers.
-        users: in shards.
-        wanted: their lists.
-        out: the folder of the shards.
-        engine: makes the shards.
+        maker: of the shards.
+        engine: makes the shards; None makes one after the other, in this process.
 
     Raises:
-        ValueError: the folder holds something else, or the search does not fit the bundle.
+        ValueError: the folder of the shards holds something else.
     """
-    asked = wanted.search.of(recommender)
-    asked.for_lists(recommender, wanted.k)  # refuses before anything is written
-    plan = {
-        "bundle": str(Snapshot.of(recommender).id),
-        "users": users.described(),
-        "k": wanted.k,
-        "exclude_seen": wanted.exclude_seen,
-        "search": asked.settings(recommender),
-        "shards": len(users.shards),
-    }
-    _begin(out, plan)
-    maker = ShardMaker(recommender=recommender, users=users, wanted=wanted, out=out)
-    missing = maker.missing()
+    missing = maker.begin()
     made: list[Made] = []
     with working("recommending") as report:
-        shards = engine(maker, missing) if missing else iter(())
-        while len(made) < len(missing):
-            report(f"shard {len(made) + 1} of {len(missing)}", len(made), len(missing))
-            made.append(next(shards))
+        report("the first shard", 0, len(missing))
+        shards = map(maker.make, missing) if engine is None or not missing else engine(missing)
+        for each in shards:
+            made.append(each)
+            report(f"{len(made)} of {len(missing)} shards", len(made), len(missing))
     return Written(
-        shards=len(users.shards),
+        shards=len(maker.users.shards),
         made=len(made),
         users=sum(each.users for each in made),
         num_unknown=sum(each.num_unknown for each in made),

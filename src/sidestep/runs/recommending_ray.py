@@ -32,12 +32,13 @@ class RayShards:
     address: str | None = None
     gpus_per_actor: float = 0.0
 
-    def __call__(self, maker: ShardMaker, numbers: Sequence[int]) -> Iterator[Made]:
+    def __call__(self, numbers: Sequence[int]) -> Iterator[Made]:
         """Makes shards of these numbers, in no order.
 
         Raises:
             ImportError: Ray is not installed.
             ValueError: an actor could not make a shard; says why.
+            ConnectionError: an actor or the cluster has ended.
         """
         ray = _ray()
         is_own = not ray.is_initialized()
@@ -64,6 +65,11 @@ class RayShards:
                 if row["failure"]:
                     raise ValueError(f"an actor of Ray could not make a shard: {row['failure']}")
                 yield Made(users=int(row["users"]), num_unknown=int(row["num_unknown"]))
+        except ray.exceptions.RayError as error:
+            raise ConnectionError(
+                f"an actor or the cluster of Ray has ended ({error}); the same command makes the "
+                "files that are missing."
+            ) from error
         finally:
             if is_own:
                 ray.shutdown()

@@ -63,6 +63,16 @@ class Service:
             report=self.metrics.of_batch,
         )
 
+    def told(self, name: str, content: BaseModel | None = None) -> Response:
+        """The engine's answer to a call, see `sidestep.service.calls`.
+
+        Args:
+            name: of the call.
+            content: the message of the call; None for a call without one.
+        """
+        asked = b"" if content is None else content.model_dump_json().encode()
+        return Response(self.engine.call(name, asked), media_type="application/json")
+
     def stop(self) -> None:
         """Answers all who wait, and ends the threads."""
         self.scheduler.close()
@@ -137,24 +147,20 @@ def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> Reque
 
 
 def _add_answers(app: FastAPI, service: Service) -> None:
-    def told(name: str, content: BaseModel | None = None) -> Response:
-        asked = b"" if content is None else content.model_dump_json().encode()
-        return Response(service.engine.call(name, asked), media_type="application/json")
-
     @app.get("/v1/searches", response_model=Searches)
     def searches() -> Response:
         """The searches that this bundle can be asked for by name."""
-        return told("searches")
+        return service.told("searches")
 
     @app.post("/v1/explain", responses=_BUSY, response_model=ExplainResponse)
     def explain_search(body: ExplainRequest) -> Response:
         """The search tree of one request; one at a time, as it costs more than a list."""
-        return told("explain", body)
+        return service.told("explain", body)
 
     @app.get("/v1/items/{item_id:path}", responses=_MISSING, response_model=CatalogItem)
     def item(item_id: str) -> Response:
         """An item of the catalog."""
-        return told("item", ItemOfId(item_id=item_id))
+        return service.told("item", ItemOfId(item_id=item_id))
 
     @app.get("/v1/items", response_model=ItemsResponse)
     def items(
@@ -162,7 +168,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> Response:
         """Items whose title holds all words of the query, and the item of this ID first."""
-        return told("items", ItemsOfWords(query=query, limit=limit))
+        return service.told("items", ItemsOfWords(query=query, limit=limit))
 
 
 def _add_page(app: FastAPI) -> None:
@@ -195,7 +201,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
             raise HTTPException(503, "the thread that answers has ended; start the service again.")
         if not service.engine.is_ready:
             raise EngineGoneError("the bundle is being loaded again; try again later.")
-        return Response(service.engine.call("ready"), media_type="application/json")
+        return service.told("ready")
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -220,9 +226,6 @@ def _add_admin(app: FastAPI, service: Service) -> None:
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
-    def told(name: str, content: bytes = b"") -> Response:
-        return Response(service.engine.call(name, content), media_type="application/json")
-
     admin: dict[str, Any] = {
         "dependencies": [Depends(allowed)],
         "responses": _ADMIN,
@@ -232,17 +235,17 @@ def _add_admin(app: FastAPI, service: Service) -> None:
     @app.post("/v1/admin/availability", **admin)
     def availability(body: Availability) -> Response:
         """Takes items out of all lists, or lets items come back, before the answer is sent."""
-        return told("availability", body.model_dump_json().encode())
+        return service.told("availability", body)
 
     @app.post("/v1/admin/reload", **admin)
     def reload(body: Reload) -> Response:
         """Loads another bundle, tries it, and puts it in the place of the old one."""
-        return told("reload", body.model_dump_json().encode())
+        return service.told("reload", body)
 
     @app.post("/v1/admin/rollback", **admin)
     def rollback() -> Response:
         """Goes back to the bundle of before the last reload."""
-        return told("rollback")
+        return service.told("rollback")
 
 
 def _add_errors(app: FastAPI) -> None:

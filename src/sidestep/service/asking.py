@@ -39,12 +39,15 @@ class Refusal:
     retry_after_s: int | None = None
 
 
-class RefusedError(RuntimeError):
-    """A refusal, raised."""
+class RefusalError(RuntimeError):
+    """A refusal, raised.
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.detail)
-        self.refusal = refusal
+    refusal: the refusal.
+    """
+
+    def __init__(self, status: int, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.refusal = Refusal(status=status, detail=detail, retry_after_s=retry_after_s)
 
 
 class EngineGoneError(RuntimeError):
@@ -97,7 +100,7 @@ class Engine(Protocol):
             JSON.
 
         Raises:
-            RefusedError: the call cannot be answered.
+            RefusalError: the call cannot be answered.
             EngineGoneError: nobody was there to answer.
         """
 

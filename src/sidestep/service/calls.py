@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sidestep.padding import NO_ITEM
 from sidestep.runs.searches import can_search
 from sidestep.search.specs import SPECS
-from sidestep.service.asking import Refusal, RefusedError
+from sidestep.service.asking import RefusalError
 from sidestep.service.config import Limits
 from sidestep.service.conversion import catalog_items, is_too_wide, questions_of
 from sidestep.service.explaining import explain
@@ -88,8 +88,7 @@ class Calls:
         refuse_large(request, self._limits)
         [question] = questions_of(request, self._bundle, self._limits)
         if not self._explaining.acquire(blocking=False):
-            busy = "another search is being explained."
-            raise RefusedError(Refusal(status=429, detail=busy, retry_after_s=1))
+            raise RefusalError(429, "another search is being explained.", retry_after_s=1)
         try:
             return checked(explain, self._bundle.answering, question)
         finally:
@@ -99,8 +98,7 @@ class Calls:
         catalog = self._bundle.answering.snapshot.recommender.catalog
         index = catalog.ids.index_of(asked.item_id)
         if index == NO_ITEM:
-            detail = f"the catalog has no item {asked.item_id!r:.80}."
-            raise RefusedError(Refusal(status=404, detail=detail))
+            raise RefusalError(404, f"the catalog has no item {asked.item_id!r:.80}.")
         [found] = catalog_items(catalog, np.array([index]))
         return found
 
@@ -108,8 +106,7 @@ class Calls:
         catalog = self._bundle.answering.snapshot.recommender.catalog
         words = asked.query.lower().split()
         if not words:
-            detail = "query: write a word of a title, or an ID."
-            raise RefusedError(Refusal(status=422, detail=detail))
+            raise RefusalError(422, "query: write a word of a title, or an ID.")
         if catalog.texts is None:
             title = pl.Series(catalog.item_ids.to_pylist(), dtype=pl.String)
         else:

@@ -12,7 +12,7 @@ from sidestep.bundle import requests
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.filters import filter_key
 from sidestep.runs.searches import AskedSearch
-from sidestep.service.asking import Refusal, RefusedError
+from sidestep.service.asking import RefusalError
 from sidestep.service.config import Limits
 from sidestep.service.messages import (
     Boost,
@@ -42,14 +42,15 @@ def questions_of(body: RecommendRequest, bundle: ServedBundle, limits: Limits) -
     """
     num_items = bundle.recent.snapshot.recommender.catalog.num_items
     if body.search is not None and is_too_wide(body.search.name, num_items, limits):
-        raise _refused(
+        raise RefusalError(
+            422,
             f"search: {body.search.name} asks for all {num_items:,} items, and this service takes "
-            f"exhaustive searches of {limits.exhaustive_items:,}."
+            f"exhaustive searches of {limits.exhaustive_items:,}.",
         )
     search = None if body.search is None else checked(_search, body.search)
     boosts = tuple(checked(_boost, boost) for boost in body.boosts)
     if boosts and body.new_places:
-        raise _refused("boosts would take new items from their places; leave one out.")
+        raise RefusalError(422, "boosts would take new items from their places; leave one out.")
     return [
         Question(
             request=requests.Request(
@@ -69,10 +70,6 @@ def questions_of(body: RecommendRequest, bundle: ServedBundle, limits: Limits) -
         )
         for user in body.users
     ]
-
-
-def _refused(detail: str) -> RefusedError:
-    return RefusedError(Refusal(status=422, detail=detail))
 
 
 def _boost(boost: Boost) -> AskedBoost:

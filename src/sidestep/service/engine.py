@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from sidestep.catalog.latest import LatestAnswers
-from sidestep.service.asking import Asked, Refusal, RefusedError, Told
+from sidestep.service.asking import Asked, Refusal, RefusalError, Told
 from sidestep.service.calls import Calls
 from sidestep.service.config import ServiceConfig
 from sidestep.service.conversion import answer_json, checked_questions
@@ -107,5 +107,5 @@ class LocalEngine:
         try:
             asked = RecommendRequest.model_validate_json(body)
             return checked_questions(asked, self.bundle, self._config.limits)
-        except RefusedError as error:
+        except RefusalError as error:
             return error.refusal

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sidestep.service.asking import Asked, EngineGoneError, Refusal, RefusedError, Told
+from sidestep.service.asking import Asked, EngineGoneError, Refusal, RefusalError, Told
 from sidestep.service.config import ServiceConfig
 from sidestep.service.logs import leave_out_of_records, log_settings
 
@@ -150,7 +150,7 @@ class EngineProcess:
                 raise EngineGoneError(_HAS_ENDED) from error
         found, contents = future.result()
         if (refused := found.get("refusal")) is not None:
-            raise RefusedError(Refusal(**refused))
+            raise RefusalError(**refused)
         if (failure := found.get("failure")) is not None:
             raise RuntimeError(failure)
         return found, contents
@@ -310,7 +310,7 @@ def _reply(engine: LocalEngine, head: dict[str, Any], parts: list[bytes]) -> byt
             "refusals": [each.refusal for each in told],
         }
         return _frame({**number, **ways}, [each.content for each in told])
-    except RefusedError as error:
+    except RefusalError as error:
         return _frame({**number, "refusal": error.refusal}, [])
     except Exception as error:
         _LOG.exception("an unforeseen error")

@@ -1,6 +1,6 @@
 """Limits of one request, which need no bundle to be checked."""
 
-from sidestep.service.asking import Refusal, RefusedError
+from sidestep.service.asking import RefusalError
 from sidestep.service.config import Limits
 from sidestep.service.messages import RecommendRequest
 
@@ -22,4 +22,4 @@ def refuse_large(body: RecommendRequest, limits: Limits) -> None:
     for name, (size, most) in sizes.items():
         if size > most:
             detail = f"{name}: {size:,} is more than this service takes, {most:,}."
-            raise RefusedError(Refusal(status=422, detail=detail))
+            raise RefusalError(422, detail)

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from sidestep.service.asking import EngineGoneError, RefusedError
+from sidestep.service.asking import EngineGoneError, RefusalError
 from sidestep.service.messages import Problem
 from sidestep.service.scheduler import ClosedError, QueueFullError, TooLateError
 
@@ -22,7 +22,7 @@ FORESEEN = (
     QueueFullError,
     TooLateError,
     ClosedError,
-    RefusedError,
+    RefusalError,
     EngineGoneError,
 )
 """Errors that `problem_response` tells to the caller."""
@@ -67,7 +67,7 @@ def _problem_of(error: Exception) -> tuple[Problem, Mapping[str, str]]:
         return _misread(error.errors()), {}
     if isinstance(error, QueueFullError):
         return _told(429, str(error)), {"Retry-After": str(error.retry_after_s)}
-    if isinstance(error, RefusedError):
+    if isinstance(error, RefusalError):
         again = error.refusal.retry_after_s
         headers = {} if again is None else {"Retry-After": str(again)}
         return _told(error.refusal.status, error.refusal.detail), headers

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import HTTPException, Response
 from pydantic import ValidationError
 
-from sidestep.service.asking import Asked, RefusedError, Told
+from sidestep.service.asking import Asked, RefusalError, Told
 from sidestep.service.config import ServiceConfig
 from sidestep.service.limits import refuse_large
 from sidestep.service.messages import RecommendRequest, RecommendResponse
@@ -88,7 +89,7 @@ class RecommendApp:
         answers = await _answered(self._scheduler(), asked, left_s, receive)
         for answer in answers:
             if answer.refusal is not None:
-                raise RefusedError(answer.refusal)
+                raise RefusalError(**asdict(answer.refusal))
         for answer in answers:
             if answer.degraded is not None:
                 self._metrics.degraded.labels(way=answer.degraded).inc()

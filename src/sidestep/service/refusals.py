@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sidestep.service.asking import Refusal, RefusedError
+from sidestep.service.asking import RefusalError
 from sidestep.service.served_bundle import RefusedBundleError, UnsteadyError
 
 T = TypeVar("T")
@@ -20,16 +20,12 @@ def checked(function: Callable[..., T], *arguments: Any) -> T:
         raise refusal(error) from error
 
 
-def refusal(error: Exception) -> RefusedError:
+def refusal(error: Exception) -> RefusalError:
     """The refusal of a request for an error of the library."""
     if isinstance(error, RefusedBundleError):
-        return _refused(409, str(error))
+        return RefusalError(409, str(error))
     if isinstance(error, FileNotFoundError):
-        return _refused(404, str(error))
+        return RefusalError(404, str(error))
     if isinstance(error, UnsteadyError):
-        return RefusedError(Refusal(status=503, detail=str(error), retry_after_s=1))
-    return _refused(422, str(error.args[0]) if isinstance(error, KeyError) else str(error))
-
-
-def _refused(status: int, detail: str) -> RefusedError:
-    return RefusedError(Refusal(status=status, detail=detail))
+        return RefusalError(503, str(error), retry_after_s=1)
+    return RefusalError(422, str(error.args[0]) if isinstance(error, KeyError) else str(error))

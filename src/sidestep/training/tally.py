@@ -40,7 +40,7 @@ class Sums:
         )
 
     def emptied(self) -> "Sums":
-        """The same counts and gradient norm with sums of zero: another process has the sums."""
+        """Counts and gradient norm unchanged, sums of zero: another process has the sums."""
         return replace(self, parts=dict.fromkeys(self.parts, 0.0))
 
     def means(self) -> dict[str, Any]:

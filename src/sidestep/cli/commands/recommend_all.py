@@ -111,8 +111,7 @@ def recommend_all(
         wanted=recommending_all.Wanted(k=k, exclude_seen=exclude_seen, search=asked),
         out=out.absolute(),
     )
-    maker = source.maker()
-    shards: recommending_all.ShardEngine = recommending_all.in_order
+    shards: recommending_all.ShardEngine | None = None
     if engine == "ray":
         shards = recommending_ray.RayShards(
             load=source.maker,
@@ -120,9 +119,7 @@ def recommend_all(
             address=ray_address,
             gpus_per_actor=ray_gpus,
         )
-    written = recommending_all.recommend_all(
-        maker.recommender, maker.users, maker.wanted, out, engine=shards
-    )
+    written = recommending_all.recommend_all(source.maker(), engine=shards)
     if written.num_unknown:
         say(f"{written.num_unknown:,} items of histories are not in the catalog.")
     say(

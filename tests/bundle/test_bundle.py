@@ -19,6 +19,7 @@ from sidestep.bundle.requests import Request
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 from sidestep.model.config import StreamRecConfig, T5Config, TransformerConfig
+from sidestep.model.prompt_tokens import PromptTokens
 from sidestep.model.stream_rec import StreamRec
 from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
@@ -68,8 +69,7 @@ def network(kind):
             transformers.LlamaForCausalLM(config),
             catalog().semantic_ids,
             (3, 4),
-            start_token=2,
-            code_tokens=torch.tensor([5, 3, 4, 11, 7, 9, 8]),
+            prompt=PromptTokens(opening=(2,), codes=torch.tensor([5, 3, 4, 11, 7, 9, 8])),
         )
     return None
 

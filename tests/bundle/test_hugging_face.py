@@ -8,6 +8,7 @@ from sidestep.bundle.appending import append_items
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import TransformerConfig
+from sidestep.model.prompt_tokens import PromptTokens
 from sidestep.model.transformer import Transformer
 from sidestep.step import HistoryBatch
 
@@ -51,7 +52,10 @@ def network(kind):
         torch.nn.init.normal_(model.head.weight)
         return model
     return adapter.HuggingFaceModel(
-        language_model(), catalog().semantic_ids, SIZES, start_token=2, code_tokens=TOKENS
+        language_model(),
+        catalog().semantic_ids,
+        SIZES,
+        prompt=PromptTokens(opening=(2,), codes=TOKENS),
     )
 
 
@@ -106,7 +110,7 @@ def test_a_tokenizer_of_codes_stands_for_the_token_map(tmp_path):
     language_model("Qwen2").save_pretrained(folder)
     rows = [[3, 4, 5], [6, 7, 8, 9]]
     tokens = layout.TokenMap(start_token=2, code_tokens=rows, max_history=1)
-    layout._tokenizer(tokens).save_pretrained(folder)
+    layout._tokenizer(tokens, None).save_pretrained(folder)
     found = layout.read_token_map(folder, catalog(), max_history=7)
     assert (found.start_token, found.code_tokens, found.max_history) == (2, rows, 7)
     network = layout.network_from_hugging_face(folder, catalog(), found)

@@ -131,7 +131,10 @@ class ModelContract(ABC):
     """Whether nodes may see only a part of the prompt, by `visible`."""
 
     tokens_per_item = NUM_LEVELS
-    """Number of tokens of the prompt per item; one more token starts the prompt."""
+    """Number of tokens of the prompt per item."""
+
+    tokens_before = 1
+    """Number of tokens of the prompt before the first item."""
 
     tolerance = 1e-9
     """Models run in float64, so that larger differences are errors, not rounding."""
@@ -341,7 +344,7 @@ class ModelContract(ABC):
         told = model.flops_by_depth(empty)
         assert told.shape == (1, 1 + NUM_LEVELS)
         flops, (_, context) = counted_flops(lambda: model.encode(empty, capacity=3))
-        assert told[:, 0].tolist() == [flops]
+        assert told[:, 0].tolist() == [flops - self.masked_flops(self.tokens_before)]
         # Node by node, so that a node sees all columns.
         for depth, code in enumerate(SEMANTIC_IDS[2].tolist(), start=1):
             node = torch.tensor([[depth]])
@@ -355,7 +358,7 @@ class ModelContract(ABC):
     def test_the_flops_of_a_prompt_are_those_that_pytorch_counts_but_for_masked_columns(self):
         model, one = self.model, users_of(HISTORIES, [0])
         counted, _ = counted_flops(lambda: model.encode(one, capacity=0))
-        width = 1 + 4 * self.tokens_per_item
+        width = self.tokens_before + 4 * self.tokens_per_item
         assert model.flops_by_depth(one)[:, 0].tolist() == [counted - self.masked_flops(width)]
 
     @torch.no_grad()
@@ -459,7 +462,7 @@ class ModelContract(ABC):
                 num_items[user, column] = by_column[user, top]
         num_items = torch.minimum(num_items, HISTORIES.lengths[:, None])
         _, context = self.model.encode(HISTORIES, capacity=7)
-        visible = 1 + num_items * self.tokens_per_item
+        visible = self.tokens_before + num_items * self.tokens_per_item
         sees_all = (num_items == HISTORIES.lengths[:, None]) | ~tree.is_node
         if not self.sees_part_of_prompt and not sees_all.all():
             with pytest.raises(ValueError, match="part of it"):
@@ -481,7 +484,8 @@ class ModelContract(ABC):
     def test_seeing_the_whole_prompt_is_the_default(self):
         _, context = self.model.encode(HISTORIES, capacity=7)
         expected, _ = extend(self.model, context, FULL_TREE)
-        whole = (1 + HISTORIES.lengths * self.tokens_per_item)[:, None].expand(NUM_USERS, 7)
+        whole = self.tokens_before + HISTORIES.lengths * self.tokens_per_item
+        whole = whole[:, None].expand(NUM_USERS, 7)
         step, _ = extend(self.model, context, FULL_TREE, visible=whole)
         self.assert_same(step.hidden, expected.hidden)
 

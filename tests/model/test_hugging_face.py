@@ -1,8 +1,15 @@
 import pytest
 import torch
 
+from sidestep.model.prompt_tokens import PromptTokens
 from tests.model.batches import history_of
-from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS, CausalCodesContract
+from tests.model.contract import (
+    CODEBOOK_SIZES,
+    HISTORIES,
+    SEMANTIC_IDS,
+    CausalCodesContract,
+    ModelContract,
+)
 
 transformers = pytest.importorskip("transformers")
 hugging_face = pytest.importorskip("sidestep.model.hugging_face")
@@ -31,10 +38,9 @@ def language_model(kind="Llama", **changes):
     return model
 
 
-def wrapped(model):
-    return hugging_face.HuggingFaceModel(
-        model, SEMANTIC_IDS, CODEBOOK_SIZES, start_token=START_TOKEN, code_tokens=CODE_TOKENS
-    )
+def wrapped(model, **more):
+    prompt = PromptTokens(**{"opening": (START_TOKEN,), "codes": CODE_TOKENS, **more})
+    return hugging_face.HuggingFaceModel(model, SEMANTIC_IDS, CODEBOOK_SIZES, prompt=prompt)
 
 
 class TestLlama(CausalCodesContract):
@@ -44,11 +50,35 @@ class TestLlama(CausalCodesContract):
         return wrapped(language_model())
 
 
-class TestQwen2WithTiedHead(CausalCodesContract):
+class TestQwen2WithTiedHeadInstructionAndSeparator(ModelContract):
     tolerance = 1e-5
+    tokens_before = 3
+    tokens_per_item = 5
 
     def build(self):
-        return wrapped(language_model("Qwen2", tie_word_embeddings=True))
+        model = language_model("Qwen2", tie_word_embeddings=True)
+        return wrapped(model, opening=(START_TOKEN, 16, 18), after_item=(19, 8))
+
+
+@torch.no_grad()
+def test_silent_codes_leave_no_gap_in_a_history():
+    silent = (4, 8, 9, 11)
+    model = wrapped(language_model(), opening=(START_TOKEN, 16), silent=silent)
+    states = model.next_item_states(HISTORIES)
+    roots, _ = model.encode(HISTORIES, capacity=0)
+    for user, length in enumerate(HISTORIES.lengths.tolist()):
+        tokens = [START_TOKEN, 16]
+        for position, item in enumerate(HISTORIES.items[user, :length].tolist()):
+            for level, code in enumerate((SEMANTIC_IDS[item] + torch.tensor([0, 4, 7])).tolist()):
+                expected = _last_state(model, tokens)
+                torch.testing.assert_close(states[user, position, level], expected)
+                if code not in silent:
+                    tokens.append(int(CODE_TOKENS[code]))
+        torch.testing.assert_close(roots.hidden[user, 0], _last_state(model, tokens))
+
+
+def _last_state(model, tokens):
+    return model.language_model.base_model(torch.tensor([tokens])).last_hidden_state[0, -1]
 
 
 def test_learned_positions_are_told_explicitly():
@@ -154,8 +184,7 @@ def test_the_number_of_code_tokens_must_fit():
             language_model(),
             SEMANTIC_IDS,
             CODEBOOK_SIZES,
-            start_token=0,
-            code_tokens=CODE_TOKENS[:-1],
+            prompt=PromptTokens(opening=(0,), codes=CODE_TOKENS[:-1]),
         )
 
 

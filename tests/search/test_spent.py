@@ -11,6 +11,7 @@ from sidestep.catalog.trie import Trie
 from sidestep.model.config import ProcessRewardConfig, T5Config, TransformerConfig, ValueHeadConfig
 from sidestep.model.heads import HeadedModel
 from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.prompt_tokens import PromptTokens
 from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
@@ -85,8 +86,7 @@ def llama():
         transformers.LlamaForCausalLM(config).eval(),
         torch.from_numpy(IDS),
         SIZES,
-        start_token=0,
-        code_tokens=torch.arange(1, 13),
+        prompt=PromptTokens(opening=(0,), codes=torch.arange(1, 13)),
     )
 
 

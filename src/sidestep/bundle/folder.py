@@ -18,7 +18,7 @@ from torch import Tensor
 from sidestep.baselines.fitted import FittedRecommender
 from sidestep.bundle.columns import MissingColumnsError
 from sidestep.bundle.fitted_kinds import fitted_of_kind, kind_of_fitted
-from sidestep.bundle.layout import CATALOG, LISTED, USERS, WEIGHTS
+from sidestep.bundle.layout import CATALOG, LISTED, TOKENIZER, USERS, WEIGHTS
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     COUNTED,
@@ -141,6 +141,9 @@ def load(
             counts = _counts(weights, catalog.num_items)
         elif fitted is None:
             network = build_network(manifest.kind, manifest.model, catalog, weights)
+            if (folder / TOKENIZER).is_file():
+                of_language: Any = network
+                of_language.tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
     parts = {}
     for name, kept in manifest.parts.items():
         with _must_fit(folder / PARTS[name].file):
@@ -212,7 +215,7 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
     read = {
         WEIGHTS,
         *(name for name, is_kept in beside.items() if is_kept),
-        *(name for name in {*of_catalog, USERS} if (folder / name).is_file()),
+        *(name for name in {*of_catalog, TOKENIZER, USERS} if (folder / name).is_file()),
     }
     for name in sorted(read - manifest.files.keys()):
         raise ValueError(

@@ -4,7 +4,6 @@ An exported folder is one that `AutoModelForCausalLM` and `AutoTokenizer` load, 
 beside it. Needs the extra `hf`. Weights are only ever read from safetensors.
 """
 
-import string
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.files import check_replaceable, read_json, whole_folder, write_json
 from sidestep.model.heads import HasLlamaForm
 from sidestep.model.llama_weights import transformer_from_llama
+from sidestep.model.prompt_tokens import PromptTokens
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 
@@ -36,6 +36,7 @@ try:
     )
 
     from sidestep.model.hugging_face import HuggingFaceModel
+    from sidestep.model.language_models import code_token
 except ImportError as error:
     raise ImportError(
         "Hugging Face models need the extra `hf` (transformers 5 or later): "
@@ -54,7 +55,10 @@ class TokenMap(BaseModel):
     """Tokens of a language model's vocabulary by the code that each of them writes.
 
     start_token: stands before every history.
+    instruction: stand behind it.
     code_tokens: per level the token of each code.
+    after_item: stand behind every item of a history.
+    silent_codes: flat code ids that write nothing in a history, see `PromptTokens`.
     max_history: most recent items that the model was shown.
     """
 
@@ -63,8 +67,21 @@ class TokenMap(BaseModel):
     format: Literal["sidestep.tokens"] = "sidestep.tokens"
     schema_version: Literal[1] = 1
     start_token: int = Field(ge=0)
+    instruction: list[int] = []
     code_tokens: list[list[int]]
+    after_item: list[int] = []
+    silent_codes: list[int] = []
     max_history: int = Field(ge=1)
+
+    @property
+    def prompt(self) -> PromptTokens:
+        """The tokens as a network reads them."""
+        return PromptTokens(
+            opening=(self.start_token, *self.instruction),
+            after_item=tuple(self.after_item),
+            codes=torch.tensor([token for level in self.code_tokens for token in level]),
+            silent=tuple(self.silent_codes),
+        )
 
 
 def export_hugging_face(path: Path, loaded: LoadedRecommender, *, card: str | None = None) -> None:
@@ -88,26 +105,28 @@ def export_hugging_face(path: Path, loaded: LoadedRecommender, *, card: str | No
         export = network.llama_form()
         language_model = LlamaForCausalLM(LlamaConfig(**export.config))
         language_model.load_state_dict(export.weights)
-        start_token, code_tokens = export.start_token, export.code_tokens
+        prompt = PromptTokens(opening=(export.start_token,), codes=export.code_tokens.cpu())
     elif isinstance(network, HuggingFaceModel):
-        language_model = network.language_model
-        start_token, code_tokens = network.start_token, network.code_tokens
+        language_model, prompt = network.language_model, network.prompt
     else:
         reason = "reads items as vectors" if reads_items else "is none"
         raise ValueError(
             f"only a causal language model over codes can be exported; this {loaded.kind} "
             f"{reason}. Train a transformer with model.history: codes."
         )
-    levels = torch.split(code_tokens.cpu(), list(loaded.catalog.codebook_sizes))
+    levels = torch.split(prompt.codes, list(loaded.catalog.codebook_sizes))
     tokens = TokenMap(
-        start_token=start_token,
+        start_token=prompt.opening[0],
+        instruction=list(prompt.opening[1:]),
         code_tokens=[level.tolist() for level in levels],
+        after_item=list(prompt.after_item),
+        silent_codes=list(prompt.silent),
         max_history=loaded.max_history,
     )
     check_export_place(path)
     with whole_folder(path) as folder:
         language_model.save_pretrained(folder, safe_serialization=True)
-        _tokenizer(tokens).save_pretrained(folder)
+        _tokenizer(tokens, getattr(network, "tokenizer", None)).save_pretrained(folder)
         write_json(folder / TOKENS_FILE, tokens.model_dump(mode="json"))
         loaded.catalog.to("cpu").save(folder / CATALOG_FOLDER)
         if card is not None:
@@ -172,40 +191,53 @@ def network_from_hugging_face(
     language_model = models.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
     ).eval()
-    code_tokens = torch.tensor([token for level in tokens.code_tokens for token in level])
+    prompt = tokens.prompt
     vocabulary = language_model.get_input_embeddings().weight.shape[0]
-    largest = max(tokens.start_token, int(code_tokens.max()))
+    largest = prompt.largest
     if largest >= vocabulary:
         raise ValueError(
             f"{folder}: token {largest} of the token map is outside the model's vocabulary of "
             f"{vocabulary}."
         )
-    is_native = language_model.config.model_type in _NATIVE if native is None else native
-    if is_native:
+    is_bare = len(prompt.opening) == 1 and not prompt.after_item and not prompt.silent
+    if native and not is_bare:
+        raise ValueError(
+            f"{folder}: an instruction stands before its histories, which the native Transformer "
+            "cannot read; leave the native form out."
+        )
+    has_form = is_bare and language_model.config.model_type in _NATIVE
+    if has_form if native is None else native:
         return transformer_from_llama(
             language_model.config.to_dict(),
             language_model.state_dict(),
             catalog.semantic_ids,
             catalog.codebook_sizes,
             start_token=tokens.start_token,
-            code_tokens=code_tokens,
+            code_tokens=prompt.codes,
         ).eval()
     return HuggingFaceModel(
         language_model,
         catalog.semantic_ids,
         catalog.codebook_sizes,
-        start_token=tokens.start_token,
-        code_tokens=code_tokens,
+        prompt=prompt,
+        tokenizer=_tokenizer_text(folder),
     ).eval()
 
 
-def code_token(level: int, code: int) -> str:
-    """Name of a code in a vocabulary: `<a_12>` is code 12 of level 0."""
-    return f"<{string.ascii_lowercase[level]}_{code}>"
+def _tokenizer_text(folder: Path) -> str | None:
+    """The tokenizer of a folder as JSON; None where there is none in this form."""
+    file = folder / "tokenizer.json"
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
-def _tokenizer(tokens: TokenMap) -> Any:
-    """Turns "<a_12><b_3>" into the start token and the tokens of the codes."""
+def _tokenizer(tokens: TokenMap, own: str | None) -> Any:
+    """The model's own tokenizer; else one that knows codes alone.
+
+    It turns "<a_12><b_3>" into the start token and the tokens of the codes.
+    """
+    made: Any = PreTrainedTokenizerFast
+    if own is not None:
+        return made(tokenizer_object=Tokenizer.from_str(own))
     words = {
         code_token(level, code): token
         for level, row in enumerate(tokens.code_tokens)
@@ -216,7 +248,6 @@ def _tokenizer(tokens: TokenMap) -> Any:
     tokenizer.post_processor = TemplateProcessing(
         single=f"{_START} $A", special_tokens=[(_START, tokens.start_token)]
     )
-    made: Any = PreTrainedTokenizerFast
     return made(tokenizer_object=tokenizer, bos_token=_START, unk_token=_START, pad_token=_START)
 
 

@@ -5,6 +5,8 @@ from sidestep.bundle.parts import PARTS
 from sidestep.catalog.stored import CATALOG_FILES
 
 WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+"""The tokenizer of a language model, in the form of the library tokenizers."""
 USERS = "users.parquet"
 CATALOG = "catalog"
 CARD = "README.md"
@@ -13,7 +15,7 @@ so a card that is missing, damaged or written anew changes no hash and stops not
 
 LISTED = frozenset(
     (
-        *(WEIGHTS, USERS),
+        *(WEIGHTS, TOKENIZER, USERS),
         *(part.file for part in PARTS.values()),
         *(f"{CATALOG}/{name}" for name in CATALOG_FILES),
     )

@@ -21,7 +21,7 @@ from sidestep.bundle.parts import PARTS
 from sidestep.files import read_json
 from sidestep.import_paths import is_import_path
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
 of new items, the process reward model and the value head; version 4 the ranker: older bundles are
 taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights; version
@@ -31,7 +31,8 @@ the weights by which items that choose codes read the state of the root; version
 `graph` and `popularity-window`, and rankers without a network; version 10 networks whose items
 choose codes by the state after the history alone, and the kinds `rearec`, `lares` and `rpg`;
 version 11 bundles that recommend by `item-head`; version 12 the kinds
-`diffureason` and `stream-rec`."""
+`diffureason` and `stream-rec`; version 13 language models with an instruction, and their
+tokenizer."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -106,7 +107,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)

@@ -199,6 +199,12 @@ def weights_of(network: Network) -> dict[str, Tensor]:
     return plain_weights(kept)
 
 
+def tokenizer_of(network: Network) -> str | None:
+    """The tokenizer of a language model, as JSON; None where the network has none."""
+    tokenizer: str | None = getattr(network, "tokenizer", None)
+    return tokenizer
+
+
 def plain_weights(module: nn.Module) -> dict[str, Tensor]:
     """The weights of any module, on the CPU, each with memory of its own."""
     return {

@@ -10,9 +10,15 @@ from torch import nn
 
 from sidestep.baselines.fitted import FittedRecommender
 from sidestep.bundle.card import write_card
-from sidestep.bundle.layout import CARD, CATALOG, USERS, WEIGHTS
+from sidestep.bundle.layout import CARD, CATALOG, TOKENIZER, USERS, WEIGHTS
 from sidestep.bundle.manifest import MANIFEST, SCHEMA_VERSION, Manifest, library_versions
-from sidestep.bundle.networks import Network, description_of, plain_weights, weights_of
+from sidestep.bundle.networks import (
+    Network,
+    description_of,
+    plain_weights,
+    tokenizer_of,
+    weights_of,
+)
 from sidestep.bundle.parts import PARTS
 from sidestep.bundle.users import write_users
 from sidestep.catalog.catalog import Catalog
@@ -54,6 +60,9 @@ def write_bundle(
     with whole_folder(path) as folder:
         if network is not None:
             save_file(weights_of(network), folder / WEIGHTS)
+            tokenizer = tokenizer_of(network)
+            if tokenizer is not None:
+                (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
         elif fitted is not None:
             arrays = fitted.arrays()
             kept = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
@@ -85,7 +94,7 @@ def write_bundle(
 
 def check_bundle_place(path: Path) -> None:
     """Raises a `ValueError` where no bundle can be written: something else stands there."""
-    files = (WEIGHTS, USERS, *(part.file for part in PARTS.values()))
+    files = (WEIGHTS, TOKENIZER, USERS, *(part.file for part in PARTS.values()))
     check_replaceable(
         path,
         "a bundle",

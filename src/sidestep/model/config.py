@@ -342,6 +342,61 @@ class CodeSetT5Config(CodebookOrderConfig, T5Config):
     """A set of codes has no order, so the network reads an item as one vector."""
 
 
+class LoraShape(BaseModel):
+    """Shape of the low-rank weights that are added to a language model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(16, ge=1)
+
+    alpha: int = Field(32, ge=1)
+    """The low-rank product is multiplied by alpha / rank."""
+
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """On the inputs of the low-rank weights, while training."""
+
+    modules: tuple[str, ...] | None = Field(None, min_length=1)
+    """Names of the linear layers that get low-rank weights, such as q_proj; None: all but the
+    head."""
+
+
+class LanguageModelConfig(BaseModel):
+    """A language model over codes, and what of it learns; see `HuggingFaceModel`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    language_model: str = Field(min_length=1)
+    """A folder with config.json, safetensors and a tokenizer, or a name on the Hugging Face hub. A
+    causal language model with full attention in every layer."""
+
+    trained: Literal["all", "lora", "rows"] = "lora"
+    """`lora`: low-rank weights and the rows of the new tokens learn. `rows`: the rows alone. `all`:
+    every weight."""
+
+    lora: LoraShape = LoraShape()
+    """Of `trained: lora` alone."""
+
+    instruction: str = "Items that one customer chose, the oldest first:"
+    """The text before every history."""
+
+    chat: bool | None = None
+    """Write the instruction as the turn of a user, by the chat template of the tokenizer; the items
+    are then the answer. None: where there is a template."""
+
+    gradient_checkpointing: bool = False
+    """Compute the layers again in the backward pass instead of keeping their states: less memory,
+    and about a third more time."""
+
+    history: Literal["codes"] = "codes"
+    """A language model reads items as tokens."""
+
+    @model_validator(mode="after")
+    def _reads_its_settings(self) -> "LanguageModelConfig":
+        if "lora" in self.model_fields_set and self.trained != "lora":
+            raise ValueError(f"lora is of trained: lora, and trained is {self.trained}.")
+        return self
+
+
 class StreamRecConfig(T5Config):
     """Shape of STREAM-Rec."""
 

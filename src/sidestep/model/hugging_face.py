@@ -13,12 +13,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.model import adapters
+from sidestep.model.config import LoraShape
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.layers import attend
+from sidestep.model.prompt_tokens import Prompts, PromptTokens, write_prompts
 from sidestep.model.reading import CodeReader
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
+from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput, in_float32, widened
 
 try:
     from transformers import (
@@ -106,15 +109,24 @@ def described_model(description: Mapping[str, Any]) -> PreTrainedModel:
 
 
 class HuggingFaceModel(SemanticIdModel):
-    """A causal language model whose vocabulary holds a start token and the codes.
+    """A causal language model whose vocabulary holds the tokens of an opening and of the codes.
 
-    Histories are written as codes behind the start token. The head is cut to the codes; the rest
-    of the vocabulary is never scored. The model is changed in one way: its attention is set to
-    `ATTENTION`, which computes the same.
+    Histories are written as codes behind the opening tokens, see `PromptTokens`. The head is cut
+    to the codes; the rest of the vocabulary is never scored by a search, and the generation
+    settings of a checkpoint (temperature, top-k and others) are never read. The model is changed in
+    one way: its attention is set to `ATTENTION`, which computes the same.
+
+    prompt: the tokens of prompts.
+    tokenizer: turns texts into tokens of the model, as the JSON text of a `tokenizers.Tokenizer`;
+        None where nobody gave one.
+    adapter: the PEFT model around the language model while an adapter of it learns, else None.
     """
 
     reader = CodeReader()
     code_tokens: Tensor
+    history_tokens: Tensor
+    opening: Tensor
+    after_item: Tensor
 
     def __init__(
         self,
@@ -122,8 +134,8 @@ class HuggingFaceModel(SemanticIdModel):
         semantic_ids: Int[Tensor, "items levels"],
         codebook_sizes: tuple[int, ...],
         *,
-        start_token: int,
-        code_tokens: Int[Tensor, " codes"],
+        prompt: PromptTokens,
+        tokenizer: str | None = None,
     ) -> None:
         """Wraps a model.
 
@@ -131,8 +143,8 @@ class HuggingFaceModel(SemanticIdModel):
             language_model: used, not copied.
             semantic_ids: codes of the items that histories may name.
             codebook_sizes: codes per level.
-            start_token: token id that stands before every history.
-            code_tokens: token id of each flat code id.
+            prompt: the tokens of prompts.
+            tokenizer: see the class.
 
         Raises:
             ValueError: if the model cannot hold a tree: an encoder-decoder, sliding windows,
@@ -140,14 +152,22 @@ class HuggingFaceModel(SemanticIdModel):
         """
         device = language_model.device
         super().__init__(semantic_ids.to(device), codebook_sizes)
-        if code_tokens.shape[0] != self.num_codes:
-            raise ValueError(f"{code_tokens.shape[0]} code_tokens for {self.num_codes} codes.")
+        if prompt.codes.shape[0] != self.num_codes:
+            raise ValueError(f"{prompt.codes.shape[0]} code_tokens for {self.num_codes} codes.")
         self.text_config = language_model.config.get_text_config()
         _refuse_what_cannot_hold_a_tree(language_model)
         language_model.set_attn_implementation(ATTENTION)
         self.language_model = language_model
-        self.start_token = start_token
-        self.register_buffer("code_tokens", code_tokens.long().to(device), persistent=False)
+        self.prompt = prompt
+        self.tokenizer = tokenizer
+        self.adapter: adapters.Adapter | None = None
+        for name, tokens in (
+            ("code_tokens", prompt.codes.long()),
+            ("history_tokens", prompt.history_tokens()),
+            ("opening", torch.tensor(prompt.opening)),
+            ("after_item", torch.tensor(prompt.after_item, dtype=torch.long)),
+        ):
+            self.register_buffer(name, tokens.to(device), persistent=False)
         self._refuse_what_computes_otherwise()
 
     @classmethod
@@ -164,29 +184,21 @@ class HuggingFaceModel(SemanticIdModel):
         """
         language_model = described_model(description)
         try:
-            code_tokens = torch.tensor(description["code_tokens"])
-            start_token = description["start_token"]
-        except (KeyError, TypeError) as error:
+            prompt = PromptTokens.from_json(description)
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the description of a Hugging Face model: {error!r}.") from error
-        return cls(
-            language_model,
-            semantic_ids,
-            codebook_sizes,
-            start_token=start_token,
-            code_tokens=code_tokens,
-        )
+        return cls(language_model, semantic_ids, codebook_sizes, prompt=prompt)
 
     def description(self) -> dict[str, Any]:
         """Description that makes this model again, apart from its weights and items, as JSON."""
         return {
             "config": json.loads(self.language_model.config.to_json_string(use_diff=True)),
-            "start_token": self.start_token,
-            "code_tokens": self.code_tokens.tolist(),
+            **self.prompt.as_json(),
         }
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"]:
         """See `CountsFlops.flops_by_depth`."""
-        lengths = self.reader.prompt_lengths(histories, self.num_levels)
+        lengths = self._prompts(histories).lengths
         backbone = self.backbone_flops.by_depth(lengths, self.num_levels)
         return backbone + self.head_flops(self.text_config.hidden_size)
 
@@ -204,13 +216,46 @@ class HuggingFaceModel(SemanticIdModel):
     @property
     def head_weight(self) -> Float[Tensor, "codes dim"]:
         """See `SemanticIdModel.head_weight`."""
-        weight: Tensor = _head(self.language_model).weight
-        return weight[self.code_tokens]
+        return self._rows_of_codes(0, self.num_codes)
+
+    def row_logits(
+        self, states: Float[Tensor, "*batch dim"], start: int, stop: int
+    ) -> Float[Tensor, "*batch codes"]:
+        """See `SemanticIdModel.row_logits`; reads the rows of these codes alone."""
+        return states @ self._rows_of_codes(start, stop).to(states.dtype).T
+
+    def _rows_of_codes(self, start: int, stop: int) -> Float[Tensor, "codes dim"]:
+        """Rows of the head; those that learn in an adapter, where there is one."""
+        head = _head(self.language_model)
+        learned = adapters.learned_rows(head)
+        if learned is not None:  # in the order of the codes
+            return learned[start:stop]
+        weight: Tensor = head.weight
+        return weight[self.code_tokens[start:stop]]
+
+    def adapt(self, lora: LoraShape | None, *, learns_rows: bool) -> None:
+        """Puts an adapter into the language model: from now on the adapter alone learns.
+
+        Args:
+            lora: the low-rank weights; None for rows alone.
+            learns_rows: whether the rows of the codes learn; only where no two codes share a token.
+
+        Raises:
+            ImportError, ValueError: see `adapters.adapted`.
+        """
+        new_tokens = self.code_tokens.tolist() if learns_rows else []
+        self.adapter = adapters.adapted(self.language_model, new_tokens=new_tokens, lora=lora)
+
+    def merge_adapter(self) -> None:
+        """Adds the adapter to the weights of the language model, if there is one."""
+        if self.adapter is not None:
+            self.adapter.merge_and_unload()
+            self.adapter = None
 
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
-        tokens = self._prompt(histories)
-        lengths = self.reader.prompt_lengths(histories, self.num_levels)
+        prompts = self._prompts(histories)
+        tokens, lengths = prompts.tokens, prompts.lengths
         users = tokens.shape[0]
         states, layers = self._cached(tokens, SlottedCache((), 0))
         hidden = states[torch.arange(users, device=states.device), lengths - 1][:, None]
@@ -251,25 +296,60 @@ class HuggingFaceModel(SemanticIdModel):
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
         """See `SemanticIdModel.next_item_states`."""
-        users, num_items = histories.items.shape
-        # The last code of all predicts nothing.
-        tokens = self._prompt(histories)[:, :-1]
-        states = self.language_model.base_model(
+        prompts = self._prompts(histories)
+        # The last token of all predicts nothing, unless codes that write nothing follow.
+        read = prompts.tokens if self.prompt.silent else prompts.tokens[:, :-1]
+        states: Tensor = self.language_model.base_model(
+            input_ids=read, use_cache=False, return_dict=True
+        ).last_hidden_state
+        users, num_items, num_levels = prompts.before.shape
+        places = prompts.before.flatten(1).clamp(max=states.shape[1] - 1)
+        every = places[:, :, None].expand(-1, -1, states.shape[2])
+        return states.gather(1, every).view(users, num_items, num_levels, -1)
+
+    def vocabulary_logits(
+        self, tokens: Int[Tensor, "texts tokens"], wanted: Bool[Tensor, "texts tokens"]
+    ) -> Float[Tensor, "places vocabulary"]:
+        """Logits of the token after some places of texts, over the whole vocabulary.
+
+        Args:
+            tokens: of texts, padded at the end with any token.
+            wanted: the places, row by row in the result.
+        """
+        states: Tensor = self.language_model.base_model(
             input_ids=tokens, use_cache=False, return_dict=True
         ).last_hidden_state
-        hidden: Tensor = states.view(users, num_items, self.num_levels, -1)
-        return hidden
+        with in_float32(states.device):
+            logits: Tensor = _head(self.language_model)(widened(states[wanted]))
+        return logits
 
-    def _prompt(self, histories: HistoryBatch) -> Int[Tensor, "users prompt"]:
-        """The start token and the codes of the history as token ids."""
-        tokens = self.code_tokens[self.flat_codes(self.reader.unweighted(histories))].flatten(1, 2)
-        longest = getattr(self.text_config, "max_position_embeddings", None)
-        if longest is not None and tokens.shape[1] + 1 + self.num_levels > longest:
+    def _prompts(self, histories: HistoryBatch) -> Prompts:
+        """The opening and the histories as tokens.
+
+        Raises:
+            ValueError: the items have weights, or a prompt is longer than the language model reads.
+        """
+        items = self.reader.unweighted(histories)
+        codes = self.history_tokens[self.flat_codes(items)]
+        behind = self.after_item.expand(*items.shape, -1)
+        written = torch.cat([codes, behind], dim=2)
+        places = torch.arange(items.shape[1], device=items.device)
+        # With silent codes, only the device knows how long the longest prompt is.
+        longest = len(self.opening) + items.shape[1] * written.shape[2]
+        prompts = write_prompts(
+            self.opening,
+            written,
+            places < histories.lengths[:, None],
+            num_levels=self.num_levels,
+            columns=None if self.prompt.silent else longest,
+        )
+        positions = getattr(self.text_config, "max_position_embeddings", None)
+        if positions is not None and prompts.tokens.shape[1] + self.num_levels > positions:
             raise ValueError(
-                f"{histories.items.shape[1]} items of {self.num_levels} codes and a new one exceed "
-                f"the {longest} positions of the language model; cut the histories."
+                f"{items.shape[1]} items of {self.num_levels} codes and a new one exceed "
+                f"the {positions} positions of the language model; cut the histories."
             )
-        return torch.cat([tokens.new_full((tokens.shape[0], 1), self.start_token), tokens], dim=1)
+        return prompts
 
     def _cached(
         self,
@@ -310,7 +390,7 @@ class HuggingFaceModel(SemanticIdModel):
             # The second column: the first is a sibling, which must not be seen.
             step, _ = self.extend(context, first, first + ROOT_SLOT, first + 1, is_node=first == 0)
             ours = step.hidden[0, 1] @ self.head_weight.T
-            tokens = torch.cat([self._prompt(prompt), self.code_tokens[:1][None]], dim=1)
+            tokens = torch.cat([self._prompts(prompt).tokens, self.code_tokens[:1][None]], dim=1)
             theirs = model(input_ids=tokens, use_cache=False).logits[0, -1, self.code_tokens]
         finally:
             model.train(was_training)

@@ -18,7 +18,7 @@ from sidestep.runs.provenance import refuse_other_data
 
 N = TypeVar("N", bound=nn.Module)
 
-_OF_CODES = ("transformer", "t5", "code-sets", "code-sets-t5", "stream-rec")
+_OF_CODES = ("transformer", "language-model", "t5", "code-sets", "code-sets-t5", "stream-rec")
 """The kinds of run that make a network over codes."""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from sidestep.bundle.manifest import KeptSearch
 from sidestep.lazy_imports import imported_when_used
-from sidestep.model.config import T5Config, TransformerConfig
+from sidestep.model.config import LanguageModelConfig, T5Config, TransformerConfig
 from sidestep.notices import note
 from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import LearnedRun, ReadingRun
@@ -40,7 +40,7 @@ TC = TypeVar("TC", bound="TransformerCodesRun")
 class CodesRun(ReadingRun, LearnedRun):
     """A network over codes, trained with a supervised loss."""
 
-    model: TransformerConfig | T5Config
+    model: TransformerConfig | T5Config | LanguageModelConfig
     objective: SupervisedCodesConfig | OwnObjectiveConfig
 
     @property
@@ -64,6 +64,11 @@ class CodesRun(ReadingRun, LearnedRun):
         if isinstance(self.objective, SupervisedCodesConfig):
             space["objective.label_smoothing"] = "0.0,0.1"
         return space
+
+    def refuse_beyond_memory(self, num_items: int) -> None:
+        """Raises a `ValueError` for a network that does not fit the memory."""
+        assert not isinstance(self.model, LanguageModelConfig), "its own kind knows"
+        memory.refuse_beyond_memory(self.model, num_items if self.model.item_embedding else 0)
 
     @abstractmethod
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
@@ -102,8 +107,7 @@ class CodesRun(ReadingRun, LearnedRun):
         self.refuse_catalog(given.catalog)
         reads_weights = reading.READERS[self.model.history].reads_weights
         plan_parts.refuse_unread_weights(given.split, reads_weights=reads_weights)
-        item_rows = len(given.dataset.items) if self.model.item_embedding else 0
-        memory.refuse_beyond_memory(self.model, item_rows)
+        self.refuse_beyond_memory(len(given.dataset.items))
         run, split = self.completed(given)
         material = Material(split, given.catalog, self.max_history)
         learning = run.learning(material, seed=given.seed)

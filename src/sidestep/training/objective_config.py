@@ -349,6 +349,86 @@ class NextCodeConfig(SupervisedCodesConfig):
     """Codes count more where a beam search keeps them, or nearly (BEAR); None counts all alike."""
 
 
+TaskName = Literal[
+    "title-to-id",
+    "id-to-title",
+    "titles-to-id",
+    "ids-to-title",
+    "titles-to-title",
+    "both-to-id",
+    "query-to-id",
+    "ids-to-query",
+]
+"""Tasks in words, see `sidestep.training.language_tasks`."""
+
+MIXTURES: dict[str, dict[TaskName, float]] = {
+    "none": {},
+    "minionerec": {
+        "title-to-id": 1.0,
+        "id-to-title": 1.0,
+        "titles-to-id": 1.0,
+        "ids-to-title": 1.0,
+        "titles-to-title": 1.0,
+    },
+    "lc-rec": {
+        "title-to-id": 1.0,
+        "id-to-title": 1.0,
+        "both-to-id": 1.0,
+        "ids-to-title": 1.0,
+        "query-to-id": 1.0,
+        "ids-to-query": 1.0,
+    },
+}
+"""Mixtures of tasks by name. The history of IDs -> ID is always learned, beside any mixture.
+
+Sources: MiniOneRec (arXiv:2510.24431) and LC-Rec (arXiv:2311.09049). LC-Rec's intentions and
+preferences were written by a language model; ours are a column of the items (`query_column`)."""
+
+
+class LanguageTasksConfig(NextCodeConfig):
+    """Configuration of the loss of a language model over codes, and of its tasks in words."""
+
+    tasks: Literal["none", "minionerec", "lc-rec"] | dict[TaskName, float] = "none"
+    """The tasks that are learned beside the history of IDs -> ID: a mixture by name, or the weight
+    with which each task is drawn."""
+
+    texts_per_step: int = Field(16, ge=1)
+    """Examples of tasks in words that every step draws."""
+
+    text_weight: float = Field(1.0, gt=0)
+    """Weight of the tasks in words beside the loss of the codes."""
+
+    query_column: str | None = Field(None, min_length=1)
+    """The column of the items whose words are a query, such as categories. Of the tasks
+    `query-to-id` and `ids-to-query`."""
+
+    max_titles: int = Field(8, ge=1)
+    """Most recent items of a history that is written as titles."""
+
+    max_title_tokens: int = Field(32, ge=1)
+    """Tokens of a title that are read and written."""
+
+    @property
+    def task_weights(self) -> dict[TaskName, float]:
+        """The weight of each task in words; empty where codes alone are learned."""
+        given = MIXTURES[self.tasks] if isinstance(self.tasks, str) else self.tasks
+        return {name: weight for name, weight in given.items() if weight > 0}
+
+    @model_validator(mode="after")
+    def _has_queries(self) -> "LanguageTasksConfig":
+        if isinstance(self.tasks, dict):
+            wrong = [name for name, weight in self.tasks.items() if not 0 <= weight < float("inf")]
+            if wrong:
+                raise ValueError(f"tasks: the weight of {wrong[0]} must be a number from 0 on.")
+        asks = [name for name in self.task_weights if "query" in name]
+        if asks and self.query_column is None:
+            raise ValueError(
+                f"the task {asks[0]} reads words of items; name their column in query_column, such "
+                "as categories."
+            )
+        return self
+
+
 class ThoughtConfig(NextCodeConfig):
     """Configuration of the supervised loss of STREAM-Rec.
 

@@ -1,0 +1,221 @@
+"""Runs of kind language-model: what learns, what is kept, and what is refused."""
+
+import json
+
+import polars as pl
+import pytest
+import torch
+
+import sidestep
+import sidestep.step
+from sidestep.bundle.folder import load
+from sidestep.catalog.catalog import Catalog
+from sidestep.evaluation.evaluator import evaluate
+from sidestep.recommender import GenerativeRecommender
+from sidestep.runs.config import checked_run
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import whole_space
+
+from .test_learning import NUM_ITEMS, SIZES, a_catalog, a_split, fitted
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+from tests.model.languages import write_language_model  # noqa: E402
+
+TITLES = [f"{('red', 'blue', 'green')[item % 3]} lamp {item}" for item in range(NUM_ITEMS)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_language_model(tmp_path_factory.mktemp("language"), chat=True)
+
+
+def titled_catalog():
+    texts = pl.DataFrame({"title": TITLES, "shelf": [f"the {t.split()[0]} shop" for t in TITLES]})
+    plain = a_catalog()
+    return Catalog.build(plain.item_ids, plain.semantic_ids, plain.codebook_sizes, texts=texts)
+
+
+def run_of(folder, *, trained="all", epochs=2, max_seconds=None, objective=None, **model):
+    content = {
+        "kind": "language-model",
+        "max_history": 4,
+        "model": {"language_model": str(folder), "trained": trained, **model},
+        "objective": objective or {},
+        "training": {
+            "epochs": epochs,
+            "batch_size": 8,
+            "learning_rate": 1e-2,
+            "max_seconds": max_seconds,
+            "device": "cpu",
+            "validate_every": epochs,
+        },
+    }
+    return checked_run(content, "test")
+
+
+def test_it_learns_codes_and_words(folder, tmp_path):
+    tasks = {"tasks": "minionerec", "texts_per_step": 2, "text_weight": 0.3}
+    config = run_of(folder, epochs=40, objective=tasks)
+    catalog = titled_catalog()
+    network, _ = fitted(config, tmp_path, seed=0, catalog=catalog)
+    lines = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    first, *_, last = (line["parts"] for line in lines if line["kind"] == "epoch")
+    codes_before, codes_after = (parts["code_1"] + parts["code_2"] for parts in (first, last))
+    assert codes_before > 2.4  # chance is log 12
+    assert codes_after < 2.0
+    assert last["words"] < 0.6 * first["words"]
+    recommender = GenerativeRecommender(
+        network.eval(), whole_space(catalog.spanned), BeamSearch(num_beams=4), max_history=4
+    )
+    assert evaluate(recommender, a_split().validation, k=3).metrics["HR@1"] > 1 / NUM_ITEMS
+
+
+@pytest.mark.parametrize("trained", ["lora", "rows"])
+def test_an_adapter_alone_learns_and_is_merged(folder, tmp_path, trained):
+    before = run_of(folder, trained="all").untrained(a_catalog())
+    network, _ = fitted(run_of(folder, trained=trained), tmp_path, seed=0)
+    history = a_split().test.histories
+    batch = sidestep.step.HistoryBatch(
+        items=torch.from_numpy(history.items[:4])[None], lengths=torch.tensor([4])
+    )
+    with torch.no_grad():
+        expected, _ = network.eval().encode(batch, capacity=0)
+        network.merge_adapter()
+        merged, _ = network.encode(batch, capacity=0)
+    torch.testing.assert_close(merged.logits, expected.logits, atol=1e-5, rtol=1e-4)
+    old, new = (each.language_model.state_dict() for each in (before, network))
+    assert old.keys() == new.keys()
+    tables = old["model.embed_tokens.weight"], new["model.embed_tokens.weight"]
+    moved = (tables[0] != tables[1]).any(dim=1).nonzero()[:, 0]
+    is_word = torch.arange(len(tables[0])) < int(network.code_tokens.min())
+    assert not is_word[moved].any()
+    assert set(network.code_tokens.tolist()) <= set(moved.tolist())
+    inner = [name for name in old if "proj" in name]
+    changed = [not old[name].equal(new[name]) for name in inner]
+    assert all(changed) if trained == "lora" else not any(changed)
+
+
+def test_an_interrupted_training_of_an_adapter_goes_on_as_if_it_had_never_stopped(folder, tmp_path):
+    tasks = {"tasks": {"id-to-title": 1.0, "titles-to-id": 1.0}, "texts_per_step": 2}
+    catalog = titled_catalog()
+
+    def run(name, *, seconds=None, resume=False):
+        config = run_of(folder, trained="lora", max_seconds=seconds, objective=tasks)
+        return fitted(config, tmp_path / name, seed=0, resume=resume, catalog=catalog)
+
+    whole, _ = run("whole")
+    _, stopped = run("parts", seconds=1e-6)
+    assert stopped.stopped != "finished"
+    resumed, result = run("parts", resume=True)
+    assert result.stopped == "finished"
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], weights), name
+
+
+def a_dataset():
+    rows = [
+        (f"u{user}", f"i{(user + step) % NUM_ITEMS}", step)
+        for user in range(NUM_ITEMS)
+        for step in range(5)
+    ]
+    items = pl.DataFrame({"item_id": [f"i{item}" for item in range(NUM_ITEMS)], "title": TITLES})
+    return sidestep.Dataset.from_frames(
+        pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"), items
+    )
+
+
+def test_a_bundle_and_a_folder_of_hugging_face_recommend_the_same(folder, tmp_path):
+    from sidestep.bundle.hugging_face import (
+        export_hugging_face,
+        network_from_hugging_face,
+        read_token_map,
+    )
+
+    run = sidestep.train(
+        a_dataset(), run_of(folder, trained="lora"), catalog=titled_catalog(), out=tmp_path / "run"
+    )
+    bundle = load(tmp_path / "run", device="cpu")
+    assert bundle.kind == "hugging-face"
+    histories = [["i1", "i2"], [], ["i5"]]
+    lists = bundle.recommend(histories, k=5)
+    assert [answer.item_ids for answer in run.recommend(histories, k=5)] == [
+        answer.item_ids for answer in lists
+    ]
+    export_hugging_face(tmp_path / "hf", bundle)
+    tokens = read_token_map(tmp_path / "hf", bundle.catalog, max_history=1)
+    back = network_from_hugging_face(tmp_path / "hf", bundle.catalog, tokens)
+    assert back.description()["instruction"] == bundle.network.description()["instruction"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert tokenizer("red<a_0>").input_ids[0] == 13
+    batch = sidestep.step.HistoryBatch(items=torch.tensor([[1, 2]]), lengths=torch.tensor([2]))
+    with torch.no_grad():
+        ours, _ = bundle.network.encode(batch, capacity=0)
+        theirs, _ = back.encode(batch, capacity=0)
+    torch.testing.assert_close(theirs.logits, ours.logits)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_new_rows_begin_at_the_means_of_the_words_of_their_items(tmp_path, tied):
+    from sidestep.model import language_models
+
+    language = language_models.read_language_model(
+        str(write_language_model(tmp_path / "language", tied=tied))
+    )
+    table = language.model.get_input_embeddings().weight.detach().clone()
+    words = [table[language.encode(title)].mean(dim=0) for title in TITLES]
+    ids = a_catalog().semantic_ids
+    tokens = language_models.add_code_tokens(language, ids, SIZES, texts=TITLES, seed=0)
+    rows = language.model.get_input_embeddings().weight.detach()
+    assert len(rows) % 64 == 0
+    of_first = torch.stack([words[item] for item in (ids[:, 0] == 0).nonzero()[:, 0].tolist()])
+    # The noise is a tenth of the spread of the rows.
+    distance = (rows[tokens[0]] - of_first.mean(dim=0)).abs()
+    assert (distance < 0.5 * table.std(dim=0)).all()
+    assert (distance > 0).any()
+    head = language.model.get_output_embeddings().weight
+    assert (head is language.model.get_input_embeddings().weight) == tied
+    assert not head[tokens[0]].equal(head[tokens[1]])
+    again = language_models.add_code_tokens(language, ids, SIZES, texts=TITLES, seed=0)
+    assert again.equal(tokens)
+    with pytest.raises(ValueError, match="some tokens of codes, such as <a_0>"):
+        language_models.add_code_tokens(language, ids, (*SIZES, 9), texts=TITLES, seed=0)
+
+
+def test_the_instruction_is_the_turn_of_a_user(folder, tmp_path):
+    def opening(at, **model):
+        network = run_of(at, instruction="Items: ", **model).untrained(a_catalog())
+        return network.prompt.opening
+
+    vocabulary = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
+    words = [vocabulary[word] for word in ("Items", ":", " ")]
+    turn = [vocabulary["<user>"], *words, vocabulary["<answer>"]]
+    plain = [vocabulary["<s>"], *words, vocabulary["\n"]]
+    assert opening(folder) == tuple(turn)
+    assert opening(folder, chat=False) == tuple(plain)
+    bare = write_language_model(tmp_path / "bare")
+    assert opening(bare) == tuple(plain)
+    with pytest.raises(ValueError, match=r"model\.chat: true needs the chat template"):
+        opening(bare, chat=True)
+
+
+def test_what_cannot_be_read_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"a language model needs config\.json"):
+        run_of(tmp_path).untrained(a_catalog())
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="needs weights as"):
+        run_of(tmp_path).untrained(a_catalog())
+    with pytest.raises(ValueError, match="lora is of trained: lora, and trained is rows"):
+        run_of(folder, trained="rows", lora={"rank": 2})
+    with pytest.raises(ValueError, match="name their column in query_column"):
+        run_of(folder, objective={"tasks": "lc-rec"})
+    config = run_of(folder, objective={"tasks": "lc-rec", "query_column": "brand"})
+    with pytest.raises(ValueError, match="no column 'brand'; there are: title, shelf"):
+        config.made_objective(config.untrained(titled_catalog()), titled_catalog())
+    config = run_of(folder, objective={"tasks": "minionerec"})
+    with pytest.raises(ValueError, match=r"no item has one; set objective\.tasks to none"):
+        config.made_objective(config.untrained(a_catalog()), a_catalog())
+    config = run_of(folder, trained="lora", lora={"modules": ["nothing"]})
+    with pytest.raises(ValueError, match=r"model\.lora\.modules"):
+        config.untrained(a_catalog())

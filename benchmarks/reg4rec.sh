@@ -73,7 +73,7 @@ measure() {
 }
 
 rewards=(--recipe reg4rec --set training.batch_size=16 --set objective.num_prompts=2000
-    --set 'objective.likelihood={}' --set objective.scaling=mean-only
+    --set 'objective.likelihood={item_weight: 1.0, learned_steps: 3}' --set objective.scaling=mean-only
     --set objective.targets_per_window=2)
 
 main_rows() {

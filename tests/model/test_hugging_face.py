@@ -81,6 +81,19 @@ def _last_state(model, tokens):
     return model.language_model.base_model(torch.tensor([tokens])).last_hidden_state[0, -1]
 
 
+@torch.no_grad()
+def test_the_states_after_items_are_those_of_shorter_histories():
+    model = wrapped(language_model(), opening=(START_TOKEN, 16), after_item=(19,), silent=(4, 9))
+    _, context = model.encode(HISTORIES, capacity=0)
+    found = context.history_states
+    assert found.counts.equal(HISTORIES.lengths + 1)
+    for number in range(HISTORIES.items.shape[1] + 1):
+        shorter = HISTORIES.first(HISTORIES.lengths.clamp(max=number))
+        root, _ = model.encode(shorter, capacity=0)
+        is_long = HISTORIES.lengths >= number
+        torch.testing.assert_close(found.states[is_long, number], root.hidden[is_long, 0])
+
+
 def test_learned_positions_are_told_explicitly():
     config = transformers.GPT2Config(
         vocab_size=20, n_embd=16, n_layer=2, n_head=2, n_positions=40, resid_pdrop=0.0

@@ -79,8 +79,9 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         (
             "kind: [sasrec]",
             "one of align, bert4rec, caser, code-sets, code-sets-t5, diffureason, "
-            "diffureason-reward, distill, graph, gru4rec, hstu, language-model, lares, lares-reward, "
-            "popularity, prefer, process-reward, rearec, recommender, repeats, rpg, sasrec, stream-rec, "
+            "diffureason-reward, distill, graph, gru4rec, hstu, language-model, lares, "
+            "lares-reward, popularity, prefer, process-reward, rearec, recommender, repeats, rpg, "
+            "sasrec, stream-rec, "
             "stream-rec-reward, t5, transformer, value, or your own by import path, such as "
             "my_package.my_module:MyRun, got ['sasrec']",
         ),

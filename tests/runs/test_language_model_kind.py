@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -10,9 +11,11 @@ import sidestep
 import sidestep.step
 from sidestep.bundle.folder import load
 from sidestep.catalog.catalog import Catalog
+from sidestep.embedding.vectors import save_vectors
 from sidestep.evaluation.evaluator import evaluate
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.config import checked_run
+from sidestep.runs.language_titles import END_OF_TITLE, title_catalog
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import whole_space
 
@@ -21,9 +24,14 @@ from .test_learning import NUM_ITEMS, SIZES, a_catalog, a_split, fitted
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
+from sidestep.model.language_models import read_tokenizer, tokens_of  # noqa: E402
 from tests.model.languages import write_language_model  # noqa: E402
 
-TITLES = [f"{('red', 'blue', 'green')[item % 3]} lamp {item}" for item in range(NUM_ITEMS)]
+COLOURS = ("red", "blue", "green")
+TITLES = [
+    *(f"{colour} {thing}" for colour in COLOURS for thing in ("lamp", "chair", "table")),
+    *(f"{colour} lamp of the shop" for colour in COLOURS),
+]
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +227,74 @@ def test_what_cannot_be_read_is_refused(folder, tmp_path):
     config = run_of(folder, trained="lora", lora={"modules": ["nothing"]})
     with pytest.raises(ValueError, match=r"model\.lora\.modules"):
         config.untrained(a_catalog())
+
+
+def test_rewards_preferences_and_values_improve_a_language_model_as_any_other(folder, tmp_path):
+    dataset, catalog = a_dataset(), titled_catalog()
+    config = run_of(folder, trained="rows", epochs=1)
+    sft = sidestep.train(dataset, config, catalog=catalog, out=tmp_path / "sft")
+    training = {"epochs": 1, "batch_size": 6, "device": "cpu", "learning_rate": 1e-4}
+    settings = {"training": training, "validation": {"num_beams": 4}}
+    for recipe in ("grpo-beam", "sdpo"):
+        better = sidestep.align(dataset, sft, recipe, settings=settings)
+        assert better.kind == "hugging-face"
+        assert better.network.tokenizer == sft.network.tokenizer
+        old, new = (each.network.language_model.state_dict() for each in (sft, better))
+        assert not all(new[name].equal(weights) for name, weights in old.items())
+    ids = [f"i{item}" for item in range(NUM_ITEMS)]
+    vectors = np.random.default_rng(0).normal(size=(NUM_ITEMS, 8)).astype(np.float32)
+    save_vectors(tmp_path / "vectors.npy", vectors, item_ids=ids, made_of={})
+    beside = {"backbone": str(tmp_path / "sft"), "training": training}
+    value = {"kind": "value", "embeddings": str(tmp_path / "vectors.npy"), **beside}
+    value["model"] = {"num_heads": 4}
+    valued = sidestep.train(dataset, value, out=tmp_path / "value")
+    found = sidestep.evaluate(valued, dataset, search="value-beam")
+    assert found.metrics["invalid_rate"] == 0
+    wide = {
+        **settings,
+        "embeddings": value["embeddings"],
+        "objective": {"rollouts": {"search": "ved", "budget": 40}},
+    }
+    assert sidestep.align(dataset, valued, "vstar", settings=wide).kind == "hugging-face"
+    rewarded = sidestep.train(dataset, {"kind": "process-reward", **beside}, out=tmp_path / "prm")
+    found = sidestep.evaluate(rewarded, dataset, search="prm-beam")
+    assert found.metrics["invalid_rate"] == 0
+
+
+def test_titles_are_written_token_by_token_by_every_search(folder, tmp_path):
+    dataset = a_dataset()
+    catalog = title_catalog(dataset, str(folder), num_levels=12)
+    tokenizer = read_tokenizer(str(folder))
+    lengths = [len(words) for words in tokens_of(tokenizer, TITLES)]
+    assert catalog.num_levels == max(lengths) + 1
+    config = run_of(folder, trained="lora", epochs=1, codes="titles")
+    made = sidestep.train(dataset, config, catalog=catalog, out=tmp_path / "run")
+    network = load(tmp_path / "run", device="cpu").network
+    # A history is the titles as a text has them, each with its end.
+    text = "".join(f"{TITLES[item]}{END_OF_TITLE}" for item in (3, 10))
+    batch = sidestep.step.HistoryBatch(items=torch.tensor([[3, 10]]), lengths=torch.tensor([2]))
+    written = [*network.prompt.opening, *tokenizer.encode(text, add_special_tokens=False)]
+    state = network.language_model.base_model(torch.tensor([written])).last_hidden_state[0, -1]
+    root, _ = network.encode(batch, capacity=0)
+    torch.testing.assert_close(root.hidden[0, 0], state)
+    # Behind the end of a title there is nothing to learn, and nothing to choose.
+    weights = network.code_weights(torch.arange(NUM_ITEMS))
+    assert weights.sum(dim=1).tolist() == [length + 1 for length in lengths]
+    exact = sidestep.evaluate(made, dataset, search="exhaustive")
+    beam = sidestep.evaluate(made, dataset, search="beam")
+    assert exact.metrics["invalid_rate"] == beam.metrics["invalid_rate"] == 0
+    lists = made.recommend([["i1"]], k=NUM_ITEMS, search=BeamSearch(num_beams=NUM_ITEMS))
+    probs = np.exp(lists[0].scores).sum()
+    assert probs == pytest.approx(1, abs=1e-3)
+
+
+def test_a_catalog_of_other_tokens_and_tasks_over_titles_are_refused(folder):
+    config = run_of(folder, codes="titles")
+    with pytest.raises(ValueError, match="make it with 'sidestep tokenize DATASET --titles"):
+        config.untrained(titled_catalog())
+    with pytest.raises(ValueError, match="codes: titles has no new tokens"):
+        run_of(folder, trained="rows", codes="titles")
+    config = run_of(folder, codes="titles", objective={"tasks": "minionerec"})
+    catalog = title_catalog(a_dataset(), str(folder), num_levels=12)
+    with pytest.raises(ValueError, match=r"set objective\.tasks to none"):
+        config.made_objective(config.untrained(catalog), catalog)

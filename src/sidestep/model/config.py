@@ -376,6 +376,11 @@ class LanguageModelConfig(BaseModel):
     lora: LoraShape = LoraShape()
     """Of `trained: lora` alone."""
 
+    codes: Literal["new-tokens", "titles"] = "new-tokens"
+    """`new-tokens`: each code is a token of its own, as in LC-Rec and MiniOneRec. `titles`: the
+    codes are the tokens of titles, of a catalog of 'sidestep tokenize --titles', as in BIGRec and
+    D3."""
+
     instruction: str = "Items that one customer chose, the oldest first:"
     """The text before every history."""
 
@@ -394,6 +399,11 @@ class LanguageModelConfig(BaseModel):
     def _reads_its_settings(self) -> "LanguageModelConfig":
         if "lora" in self.model_fields_set and self.trained != "lora":
             raise ValueError(f"lora is of trained: lora, and trained is {self.trained}.")
+        if self.trained == "rows" and self.codes == "titles":
+            raise ValueError(
+                "trained: rows lets the rows of new tokens learn alone, and codes: titles has no "
+                "new tokens; set trained to lora or all."
+            )
         return self
 
 

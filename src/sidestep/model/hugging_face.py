@@ -18,10 +18,10 @@ from sidestep.model.config import LoraShape
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.layers import attend
-from sidestep.model.prompt_tokens import Prompts, PromptTokens, write_prompts
+from sidestep.model.prompt_tokens import SILENT, Prompts, PromptTokens, write_prompts
 from sidestep.model.reading import CodeReader
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput, in_float32, widened
+from sidestep.step import ROOT_SLOT, HistoryBatch, HistoryStates, StepOutput, in_float32, widened
 
 try:
     from transformers import (
@@ -196,6 +196,11 @@ class HuggingFaceModel(SemanticIdModel):
             **self.prompt.as_json(),
         }
 
+    @property
+    def gives_history_states(self) -> bool:
+        """See `SemanticIdModel.gives_history_states`."""
+        return True
+
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"]:
         """See `CountsFlops.flops_by_depth`."""
         lengths = self._prompts(histories).lengths
@@ -212,6 +217,14 @@ class HuggingFaceModel(SemanticIdModel):
             matrices=matrix_flops(self.language_model.base_model),
             channels=config.num_hidden_layers * width,
         )
+
+    def code_weights(
+        self, items: Int[Tensor, " targets"]
+    ) -> Float[Tensor, "targets levels"] | None:
+        """See `SemanticIdModel.code_weights`; codes that write nothing weigh 0."""
+        if not self.prompt.silent:
+            return None
+        return (self.history_tokens[self.flat_codes(items)] != SILENT).float()
 
     @property
     def head_weight(self) -> Float[Tensor, "codes dim"]:
@@ -258,6 +271,8 @@ class HuggingFaceModel(SemanticIdModel):
         tokens, lengths = prompts.tokens, prompts.lengths
         users = tokens.shape[0]
         states, layers = self._cached(tokens, SlottedCache((), 0))
+        ends = prompts.ends[:, :, None].expand(-1, -1, states.shape[2])
+        after_items = HistoryStates(states=states.gather(1, ends), counts=histories.lengths + 1)
         hidden = states[torch.arange(users, device=states.device), lengths - 1][:, None]
         root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
         context = root_context(
@@ -265,6 +280,7 @@ class HuggingFaceModel(SemanticIdModel):
             prompt_lengths=lengths,
             num_levels=self.num_levels,
             capacity=capacity,
+            history_states=after_items,
         )
         return StepOutput(
             logits=self.node_logits(hidden, root_depth, depth=0), hidden=hidden

@@ -5,7 +5,8 @@ Needs the extra `hf`. Weights are only ever read from safetensors.
 
 import json
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,33 +106,60 @@ def read_language_model(source: str) -> LanguageModel:
     """
     folder = Path(source)
     if folder.is_dir():
-        for pattern, what in (
-            ("config.json", "config.json"),
-            ("*.safetensors", "weights as *.safetensors; others would have to be unpickled"),
-            ("tokenizer*", "a tokenizer (tokenizer.json)"),
-        ):
-            if not list(folder.glob(pattern)):
-                raise ValueError(
-                    f"{folder}: a language model needs {what}; write the folder with "
-                    "save_pretrained of the model and of its tokenizer."
-                )
-    models: Any = AutoModelForCausalLM  # transformers leaves both untyped
-    tokenizers: Any = AutoTokenizer
-    try:
+        _refuse_missing(folder, "config.json", "config.json")
+        _refuse_missing(
+            folder, "*.safetensors", "weights as *.safetensors; others would have to be unpickled"
+        )
+    models: Any = AutoModelForCausalLM  # transformers leaves it untyped
+    tokenizer = read_tokenizer(source)
+    with _found(source):
         # float32: the weights that learn. Training computes in the precision of `training`.
         model = models.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+    return LanguageModel(model.eval(), tokenizer)
+
+
+def read_tokenizer(source: str) -> Any:
+    """Reads the tokenizer of a language model.
+
+    Args:
+        source: see `read_language_model`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, and the hub does not give such a tokenizer.
+        ValueError: the folder lacks a tokenizer, or the tokenizer has no fast form.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        _refuse_missing(folder, "tokenizer*", "a tokenizer (tokenizer.json)")
+    tokenizers: Any = AutoTokenizer
+    with _found(source):
         tokenizer = tokenizers.from_pretrained(source)
-    except OSError as error:
-        reason = str(error).partition("\n")[0]
-        raise FileNotFoundError(
-            f"model.language_model: {source} is no folder here, and the Hugging Face hub did not "
-            f"give it ({reason}); name a folder with config.json, *.safetensors and tokenizer.json."
-        ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
             f"{source}: its tokenizer has no fast form (tokenizer.json), which a bundle keeps."
         )
-    return LanguageModel(model.eval(), tokenizer)
+    return tokenizer
+
+
+def _refuse_missing(folder: Path, pattern: str, what: str) -> None:
+    if not list(folder.glob(pattern)):
+        raise ValueError(
+            f"{folder}: a language model needs {what}; write the folder with save_pretrained of "
+            "the model and of its tokenizer."
+        )
+
+
+@contextmanager
+def _found(source: str) -> Iterator[None]:
+    """Says what to do where neither a folder nor the hub has a language model."""
+    try:
+        yield
+    except OSError as error:
+        reason = str(error).partition("\n")[0]
+        raise FileNotFoundError(
+            f"language model: {source} is no folder here, and the Hugging Face hub did not give it "
+            f"({reason}); name a folder with config.json, *.safetensors and tokenizer.json."
+        ) from error
 
 
 def code_token(level: int, code: int) -> str:
@@ -179,7 +207,7 @@ def add_code_tokens(
         )
     if present:  # trained before on the same codebooks
         return torch.tensor([known[name] for name in names])
-    words = words_of_items(language, texts)
+    words = tokens_of(language.tokenizer, texts)
     language.tokenizer.add_tokens(names)
     model: Any = language.model
     tables = [model.get_input_embeddings().weight]
@@ -201,12 +229,12 @@ def add_code_tokens(
     return tokens
 
 
-def words_of_items(language: LanguageModel, texts: Sequence[str | None]) -> list[list[int]]:
-    """The tokens of the texts of items; none where there is no text."""
+def tokens_of(tokenizer: Any, texts: Sequence[str | None]) -> list[list[int]]:
+    """The tokens of texts; none where there is no text."""
     given = [text or "" for text in texts]
     if not given:
         return []
-    tokens: list[list[int]] = language.tokenizer(given, add_special_tokens=False)["input_ids"]
+    tokens: list[list[int]] = tokenizer(given, add_special_tokens=False)["input_ids"]
     return tokens
 
 

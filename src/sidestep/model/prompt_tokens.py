@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn import functional
 
 SILENT = -1
 """Stands where a code writes no token."""
@@ -102,11 +103,14 @@ class Prompts:
     lengths: tokens of each prompt.
     before: for each code of each item of the history, the column whose state predicts the code;
         arbitrary where there is no item.
+    ends: the last column before the first item, and of each item; from the end of a history on,
+        that of its last item.
     """
 
     tokens: Int[Tensor, "users columns"]
     lengths: Int[Tensor, " users"]
     before: Int[Tensor, "users items levels"]
+    ends: Int[Tensor, "users items_and_one"]
 
 
 def write_prompts(
@@ -137,4 +141,6 @@ def write_prompts(
     # What writes nothing goes to a column behind all others, which is cut off.
     tokens.scatter_(1, place.where(keeps, torch.full_like(place, width)), written.flatten(1))
     before = place.view(users, items, positions)[:, :, :num_levels] - 1
-    return Prompts(tokens=tokens[:, :width], lengths=lengths, before=before)
+    of_items = keeps.view(users, items, positions).sum(dim=2).cumsum(dim=1)
+    ends = start - 1 + functional.pad(of_items, (1, 0))
+    return Prompts(tokens=tokens[:, :width], lengths=lengths, before=before, ends=ends)

@@ -230,6 +230,16 @@ class SemanticIdModel(nn.Module, ABC):
         """
         return self.next_item_states(histories)[:, :, 0]
 
+    def code_weights(
+        self, items: Int[Tensor, " targets"]
+    ) -> Float[Tensor, "targets levels"] | None:
+        """Factors on the loss of the codes of targets; None if all weigh 1.
+
+        A code that follows from the codes before it, whatever the item, weighs 0.
+        """
+        del items
+        return None
+
     @property
     @abstractmethod
     def head_weight(self) -> Float[Tensor, "codes dim"]:

@@ -1,5 +1,6 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
@@ -111,9 +112,13 @@ class NextCodeObjective(SupervisedCodesObjective):
         self, logits: Tensor, items: Tensor, of_targets: Tensor | None = None
     ) -> Tensor | None:
         """Factors on the loss of each code of the targets; None if there are none."""
+        of_codes = self.model.code_weights(items)
+        if of_targets is not None:
+            ones = torch.ones(logits.shape[:2], device=logits.device)
+            of_codes = weighted(ones if of_codes is None else of_codes, of_targets)
         beams = self.config.beam_aware
         if beams is None:
-            return None if of_targets is None else of_targets[:, None].expand(logits.shape[:2])
+            return of_codes
         assert self._trie is not None
         if self._trie.device != items.device:
             self._trie = self._trie.to(items.device)
@@ -121,7 +126,8 @@ class NextCodeObjective(SupervisedCodesObjective):
         legal = self._trie.legal(above)
         log_probs = normalised(logits.detach(), legal=legal)
         codes = self.model.item_codes(items)
-        return weighted(beam_aware_weights(log_probs, codes, **beams.model_dump()), of_targets)
+        of_beams = beam_aware_weights(log_probs, codes, **beams.model_dump())
+        return of_beams if of_codes is None else of_beams * of_codes
 
 
 def trie_of(model: SemanticIdModel) -> Trie:

@@ -30,7 +30,7 @@ from sidestep.tokenizer.published import read_published
 
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
-    from sidestep.runs import estimates
+    from sidestep.runs import estimates, language_titles
     from sidestep.tokenizer import collisions as colliding
 
 
@@ -43,6 +43,16 @@ def tokenize(
     published: Annotated[
         Path | None, typer.Option(help="Semantic IDs of others: a *.index.json.")
     ] = None,
+    titles: Annotated[
+        str | None,
+        typer.Option(
+            help="The tokens of titles as codes: the folder of a language model, or its name on "
+            "the Hugging Face hub."
+        ),
+    ] = None,
+    title_tokens: Annotated[
+        int, typer.Option(min=1, help="Of --titles: tokens that are read of a title.")
+    ] = 16,
     method: Annotated[
         str,
         typer.Option(
@@ -103,14 +113,25 @@ def tokenize(
       sidestep tokenize DATASET --vectors V.npy --method opq --space sets --out CATALOG
 
       sidestep tokenize DATASET --vectors V.npy --space my_package.my_module:MySpace --out CATALOG
+
+      sidestep tokenize DATASET --titles HuggingFaceTB/SmolLM2-135M-Instruct --out CATALOG
     """
-    if (vectors is None) == (published is None):
-        raise ValueError("give either --vectors FILE or --published FILE.")
+    if sum(source is not None for source in (vectors, published, titles)) != 1:
+        raise ValueError("give either --vectors FILE, --published FILE or --titles MODEL.")
     loaded = load_dataset(dataset)
     sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
     read = [dataset, vectors, published, config]
     check_out(out, overwrite=overwrite, read=read, is_kind=catalogs.Catalog.check_place)
-    if published is not None:
+    if titles is not None:
+        _refuse_settings(method, config, settings)
+        catalog = language_titles.title_catalog(loaded, titles, num_levels=title_tokens)
+        before = colliding.num_distinct(catalog.semantic_ids.numpy())
+        if dry_run:
+            tell_plan(out, {"items": catalog.num_items, "distinct": before}, json=json)
+            return
+        catalog.save(out)
+        made = _Made(catalog=catalog, before=before, quality={})
+    elif published is not None:
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
         spanned = chosen_space(space)
@@ -221,6 +242,6 @@ def _values(
 def _refuse_settings(method: str, config: Path | None, settings: Sequence[str] | None) -> None:
     if method != DEFAULT_METHOD or config is not None or settings:
         raise ValueError(
-            "--published takes semantic IDs as they are; --method, --config and --set are for "
-            "--vectors."
+            "--published and --titles have their codes already; --method, --config and --set are "
+            "for --vectors."
         )

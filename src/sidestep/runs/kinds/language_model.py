@@ -19,6 +19,7 @@ from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
     from sidestep.model import hugging_face, language_models, prompt_tokens, semantic_id_model
+    from sidestep.runs import language_titles
     from sidestep.training import language_tasks, next_code
     from sidestep.training import objective as objectives
 
@@ -76,21 +77,24 @@ class LanguageModelRun(OrderedCodesRun):
             FileNotFoundError, ValueError: see `read_language_model` and `HuggingFaceModel`.
         """
         language = language_models.read_language_model(self.model.language_model)
-        tokens = language_models.add_code_tokens(
-            language,
-            catalog.semantic_ids,
-            catalog.codebook_sizes,
-            texts=_titles(catalog),
-            seed=0,
-        )
         turn = language.turn(chat=self.model.chat)
+        opening = language.opening(self.model.instruction, turn)
+        if self.model.codes == "titles":
+            prompt = language_titles.prompt_of_titles(language, catalog, opening=opening, turn=turn)
+        else:
+            tokens = language_models.add_code_tokens(
+                language,
+                catalog.semantic_ids,
+                catalog.codebook_sizes,
+                texts=language_titles.titles_of(catalog),
+                seed=0,
+            )
+            prompt = prompt_tokens.PromptTokens(opening=opening, codes=tokens, turn=turn)
         network = hugging_face.HuggingFaceModel(
             language.model,
             catalog.semantic_ids,
             catalog.codebook_sizes,
-            prompt=prompt_tokens.PromptTokens(
-                opening=language.opening(self.model.instruction, turn), codes=tokens, turn=turn
-            ),
+            prompt=prompt,
             tokenizer=language_models.tokenizer_json(language),
         )
         if self.model.gradient_checkpointing:
@@ -98,7 +102,7 @@ class LanguageModelRun(OrderedCodesRun):
             checkpointed.gradient_checkpointing_enable({"use_reentrant": False})
         if self.model.trained != "all":
             lora = self.model.lora if self.model.trained == "lora" else None
-            network.adapt(lora, learns_rows=True)
+            network.adapt(lora, learns_rows=self.model.codes == "new-tokens")
         return network
 
     def made_objective(
@@ -110,22 +114,22 @@ class LanguageModelRun(OrderedCodesRun):
         codes = next_code.NextCodeObjective(network, self.objective)
         if not self.objective.task_weights:
             return codes
+        if self.model.codes == "titles":
+            raise ValueError(
+                "objective.tasks reads and writes tokens of codes, and with model.codes: titles "
+                "there are none; set objective.tasks to none."
+            )
         assert isinstance(network, hugging_face.HuggingFaceModel)
         turn = network.prompt.turn
         assert network.tokenizer is not None, "the run gave the tokenizer"
         assert turn is not None, "the run gave the frame"
         words = language_tasks.ItemWords(
-            titles=_titles(catalog),
+            titles=language_titles.titles_of(catalog),
             queries=_column(catalog, self.objective.query_column),
             ids=language_tasks.ids_in_words(catalog.semantic_ids, language_models.code_token),
         )
         tasks = language_tasks.LanguageTasks(self.objective, words, network.tokenizer, turn)
         return language_tasks.LanguageTasksObjective(codes, network, tasks)
-
-
-def _titles(catalog: catalogs.Catalog) -> Sequence[str | None]:
-    """The titles of the items; None where there is none."""
-    return [None] * catalog.num_items if catalog.texts is None else catalog.titles.to_list()
 
 
 def _column(catalog: catalogs.Catalog, name: str | None) -> Sequence[str | None] | None:

@@ -80,7 +80,7 @@ def share_of_targets(policy):
 def test_a_policy_over_sets_learns_what_is_rewarded(order, config):
     policy = a_policy(order)
     before = share_of_targets(policy)
-    improved(an_objective(policy, **config), num_steps=60, learning_rate=0.01)
+    improved(an_objective(policy, **config), num_steps=30, learning_rate=0.03)
     after = share_of_targets(policy)
     assert after > 2 * before, (before, after)
 
@@ -182,7 +182,7 @@ def test_policy_and_values_learn_together_on_sets():
     policy, head = a_policy(), a_head()
     objective = an_objective(policy, head=head, rollouts=VED, value={}, sibling_weight=1.0)
     before, error = share_of_targets(policy), float(objective(RING).parts["value"])
-    improved(objective, num_steps=60, learning_rate=0.01)
+    improved(objective, num_steps=30, learning_rate=0.03)
     assert share_of_targets(policy) > 2 * before
     assert float(objective(RING).parts["value"]) < error
 

@@ -211,12 +211,12 @@ def test_the_first_code_is_learned_without_a_search(tmp_path, weights, num_rows,
     )
     objective.search = NoSearch()
     config = TrainingConfig(
-        epochs=160, batch_size=24, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=1
+        epochs=4, batch_size=24, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=40
     )
     histories = after_each_item()
     with torch.no_grad():
         right = objective.teacher_logits(histories)
-    train(objective, windows_of(), config, folder=tmp_path, seed=0)
+    train(objective, windows_of(24 * 40), config, folder=tmp_path, seed=0)
     found = BeamSearch(num_beams=6).search(objective.policy.eval(), histories, SPACE)
     items = SPACE.items(found.leaves)[..., 0]
     torch.testing.assert_close(

@@ -146,7 +146,7 @@ def _set_axes(axes: Axes, chart: Chart) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.set_xlabel(chart.x_label)
     # Above the axis and level, where it can be read without turning the head.
-    axes.set_title(chart.y_label, loc="left", fontsize=_FONT_POINTS, pad=8)
+    axes.set_title(chart.y_label, loc="left", y=1.0, fontsize=_FONT_POINTS, pad=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", alpha=0.18, color=_INK, linewidth=0.8)

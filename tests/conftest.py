@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 from tests.browser import executable
+from tests.checked import check_every_call
 
-install_import_hook("sidestep", "beartype.beartype").__enter__()  # checks every annotation
+check_every_call("sidestep")
 # No deadline: the first call imports and compiles. Every run has the same examples, so that a
 # commit fails only because of its own changes; HYPOTHESIS_PROFILE=explore draws new examples.
 settings.register_profile("same", deadline=None, derandomize=True)

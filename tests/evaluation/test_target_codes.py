@@ -98,31 +98,27 @@ def test_a_search_over_sets_loses_each_target_once_or_returns_it(seed, order):
     assert every.candidates.has_target.mean == wide.candidates.has_target.mean == 1
     assert every.candidates.rank.mean == wide.candidates.rank.mean
     number = len({tuple(row) for row in codes.tolist()})
-    ranks = [rank_of(space, model, past, target) for past in range(2) for target in range(12)]
-    assert best.depths[-1].kept.mean == pytest.approx(np.mean([rank <= 2 for rank in ranks]))
+    ranks, begun = zip(*(ranks_of(space, model, past, number=2) for past in range(2)), strict=True)
+    assert best.depths[-1].kept.mean == pytest.approx(np.mean(np.array(ranks) <= 2))
     assert every.candidates.rank.mean == pytest.approx(np.mean(ranks))
-    begun = [
-        begins_as_one_of(space, model, past, target, number=2)
-        for past in range(2)
-        for target in range(12)
-    ]
     assert best.depths[0].kept.mean == pytest.approx(np.mean(begun))
     assert every.candidates.size.mean == number
 
 
-def begins_as_one_of(space, model, past, target, number):
-    """Whether the first code on the way to a target is that of one of the likeliest leaves."""
+def ranks_of(space, model, past, number):
+    """The place of each target among all items, and whether it begins as one of the first does.
+
+    The widest beam ranks after a history of one item. To begin is to have the first code on the way
+    to the target.
+    """
     histories = HistoryBatch(items=torch.tensor([[past]]), lengths=torch.tensor([1]))
     step, _ = model.encode(histories, capacity=0)
     first = step.followed(space.legal(space.root(1)))[0, 0]
-    found = BeamSearch(num_beams=24).search(model, histories, space).leaves[:, :number]
-    items = space.items(found)[0, :, 0]
-    [own] = [action for action in space.actions_of(torch.tensor([target]))[0] if first[action]]
-    return bool((space.actions_of(items) == own).any())
-
-
-def rank_of(space, model, past, target):
-    """The place of a target among all items, by the widest beam after a history of one item."""
-    histories = HistoryBatch(items=torch.tensor([[past]]), lengths=torch.tensor([1]))
-    leaves = BeamSearch(num_beams=24).search(model, histories, space).leaves[0].tolist()
-    return 1 + leaves.index(int(space.state_of(torch.tensor(target))))
+    found = BeamSearch(num_beams=24).search(model, histories, space).leaves
+    begun = space.actions_of(space.items(found[:, :number])[0, :, 0])
+    ranks, begins = [], []
+    for target in torch.arange(12):
+        ranks.append(1 + found[0].tolist().index(int(space.state_of(target))))
+        [own] = [action for action in space.actions_of(target[None])[0] if first[action]]
+        begins.append(bool((begun == own).any()))
+    return ranks, begins

@@ -1,9 +1,9 @@
 """Checks the types and shapes of every annotated call of the package.
 
-The import hook of jaxtyping decorates every function with `jaxtyped`, which checks the arguments
-of a call twice and binds them twice. That takes more time than most tests of small networks do. The
-decorator of this module checks arguments once, before the call, and what is returned after it. Names
-of axes stand for one size within a call, as with `jaxtyped`.
+The import hook of jaxtyping decorates every function with `jaxtyped`, which binds and checks the
+arguments of a call twice. That takes more time than most trainings of small networks do. The
+decorator of this module checks arguments once, before the call, and what is returned after the
+call. A name of an axis stands for one size within a call, as with `jaxtyped`.
 """
 
 import dataclasses

@@ -23,6 +23,8 @@ from .test_learning import NUM_ITEMS, a_catalog
 LENGTH = 8
 """Items of each user, more than a network reads at once."""
 
+MANY_USERS = 20 * NUM_ITEMS
+
 LOSSES = {
     "cross-entropy": {},
     "sampled-softmax": {"negatives_per_target": 8},
@@ -31,13 +33,13 @@ LOSSES = {
 }
 
 
-def a_split():
+def a_split(num_users=NUM_ITEMS):
     """Users who go round the items in steps of one."""
-    rows = [(np.arange(LENGTH) + start) % NUM_ITEMS for start in range(NUM_ITEMS)]
+    rows = [(np.arange(LENGTH) + start) % NUM_ITEMS for start in range(num_users)]
     histories = Histories(
         items=np.concatenate(rows),
-        offsets=np.arange(0, LENGTH * NUM_ITEMS + 1, LENGTH),
-        user_ids=tuple(map(str, range(NUM_ITEMS))),
+        offsets=np.arange(0, LENGTH * num_users + 1, LENGTH),
+        user_ids=tuple(map(str, range(num_users))),
     )
     return leave_one_out(histories, min_context=0)
 
@@ -61,8 +63,8 @@ def run_of(kind, *, epochs=60, max_seconds=None, objective=None, **model):
     return checked_run(content, "test")
 
 
-def fitted(config, folder, *, resume=False):
-    learning = config.learning(Material(a_split(), a_catalog(), 4), seed=0)
+def fitted(config, folder, *, resume=False, num_users=NUM_ITEMS):
+    learning = config.learning(Material(a_split(num_users), a_catalog(), 4), seed=0)
     run = TrainingRun(
         training=config.training,
         folder=folder,
@@ -75,8 +77,8 @@ def fitted(config, folder, *, resume=False):
 
 @pytest.mark.parametrize("kind", TIED_KINDS)
 def test_it_learns_what_follows_each_item(kind, tmp_path):
-    """Users go round the items in steps of one."""
-    network, _ = fitted(run_of(kind), tmp_path)
+    """Users go round the items in steps of one; an epoch of many users ends and is saved once."""
+    network, _ = fitted(run_of(kind, epochs=3), tmp_path, num_users=MANY_USERS)
     recommender = ItemNetworkRecommender(network.eval(), max_history=4)
     assert recommender.name == kind
     assert evaluate(recommender, a_split().test, k=3).metrics["HR@1"] > 0.9
@@ -84,8 +86,8 @@ def test_it_learns_what_follows_each_item(kind, tmp_path):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_loss_learns_what_follows_each_item(loss, tmp_path):
-    config = run_of("sasrec", epochs=120, objective={"loss": loss, **LOSSES[loss]})
-    network, _ = fitted(config, tmp_path)
+    config = run_of("sasrec", epochs=6, objective={"loss": loss, **LOSSES[loss]})
+    network, _ = fitted(config, tmp_path, num_users=MANY_USERS)
     recommender = ItemNetworkRecommender(network.eval(), max_history=4)
     assert evaluate(recommender, a_split().test, k=3).metrics["HR@1"] > 0.9
 

@@ -1,7 +1,6 @@
 """A card says what a bundle is, holds no path and no user, and stops nothing."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -37,18 +36,6 @@ def front_matter(text):
     return yaml.safe_load(head)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundle") / "bundle"
-    saved(folder, "semantic-id-transformer")
-    return folder
-
-
-@pytest.fixture
-def copy(bundle, tmp_path):
-    return shutil.copytree(bundle, tmp_path / "copy")
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_bundle_has_a_card_that_says_what_it_is(kind, tmp_path):
     saved(tmp_path / "bundle", kind)
@@ -67,41 +54,41 @@ def test_every_known_kind_has_words():
     assert METHODS.keys() == set(KNOWN_KINDS)
 
 
-def test_the_sections_stand_in_the_order_of_a_reader(bundle):
-    lines = (bundle / CARD).read_text().splitlines()
+def test_the_sections_stand_in_the_order_of_a_reader(made):
+    lines = (made / CARD).read_text().splitlines()
     titles = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
     assert titles == ["Data", "Method", "Metrics", "Search", "Limits", "Use"]
 
 
-def test_a_card_belongs_to_no_bundle(copy):
+def test_a_card_belongs_to_no_bundle(bundle):
     """The manifest does not list the card, so the hash that stands for a bundle stays."""
-    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text())
     assert CARD not in manifest["files"]
     assert CARD not in LISTED
-    before = file_sha256(copy / "manifest.json")
-    loaded = load(copy)
-    loaded.save(copy.parent / "again")
-    assert file_sha256(copy.parent / "again" / "manifest.json") == before
-    assert (copy.parent / "again" / CARD).read_text() == (copy / CARD).read_text()
+    before = file_sha256(bundle / "manifest.json")
+    loaded = load(bundle)
+    loaded.save(bundle.parent / "again")
+    assert file_sha256(bundle.parent / "again" / "manifest.json") == before
+    assert (bundle.parent / "again" / CARD).read_text() == (bundle / CARD).read_text()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00", b"---\nlicense: [\n", "folder"])
-def test_a_card_that_is_missing_or_damaged_stops_nothing(copy, content):
-    (copy / CARD).unlink()
+def test_a_card_that_is_missing_or_damaged_stops_nothing(bundle, content):
+    (bundle / CARD).unlink()
     if content == "folder":
-        (copy / CARD).mkdir()
+        (bundle / CARD).mkdir()
     elif content is not None:
-        (copy / CARD).write_bytes(content)
-    assert load(copy).catalog.num_items == 12
-    check_bundle_place(copy)
+        (bundle / CARD).write_bytes(content)
+    assert load(bundle).catalog.num_items == 12
+    check_bundle_place(bundle)
 
 
-def test_a_manifest_that_lists_a_card_is_refused(copy):
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"][CARD] = file_sha256(copy / CARD)
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+def test_a_manifest_that_lists_a_card_is_refused(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"][CARD] = file_sha256(bundle / CARD)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match=r"lists 'README\.md', which no bundle holds"):
-        load(copy)
+        load(bundle)
 
 
 def test_what_a_card_shows_of_a_manifest_is_plain():
@@ -152,8 +139,8 @@ def test_ids_that_a_shell_would_read_otherwise_do_not_get_into_examples(tmp_path
         assert f"sidestep recommend bundle --history {expected}\n" in text
 
 
-def test_a_metric_stands_in_the_index_and_in_the_text_with_its_interval(bundle):
-    text = card_body(facts_of(bundle), [RESULT], repository="me/shop", license="mit")
+def test_a_metric_stands_in_the_index_and_in_the_text_with_its_interval(made):
+    text = card_body(facts_of(made), [RESULT], repository="me/shop", license="mit")
     assert "| NDCG@10 | 0.0822 | 0.0791 to 0.0853 |" in text
     assert "120 rows of 100 users" in text
     head = front_matter(text)
@@ -174,9 +161,9 @@ def test_names_of_metrics_are_those_of_the_hub():
     assert [*map(metric_type, names)] == ["hit_rate_at_10", "ndcg_at_5", "mrr"]
 
 
-def test_the_library_of_the_hub_reads_the_front_matter(bundle):
+def test_the_library_of_the_hub_reads_the_front_matter(made):
     hub = pytest.importorskip("huggingface_hub")
-    text = card_body(facts_of(bundle), [RESULT], license="mit")
+    text = card_body(facts_of(made), [RESULT], license="mit")
     read = hub.ModelCard(card.signed(text, "0" * 64)).data
     assert read.license == "mit"
     assert read.library_name == "sidestep"
@@ -185,8 +172,8 @@ def test_the_library_of_the_hub_reads_the_front_matter(bundle):
     assert result.metric_value == 0.08215
 
 
-def test_an_item_head_with_a_ranker_is_named_as_the_search(bundle):
-    facts = facts_of(bundle)
+def test_an_item_head_with_a_ranker_is_named_as_the_search(made):
+    facts = facts_of(made)
     for name, words in (("item-head", "rank all items"), ("item-beam", "guided by the item head")):
         search = {"search": facts.manifest.search.model_copy(update={"name": name})}
         changed = replace(facts, manifest=facts.manifest.model_copy(update=search))
@@ -194,16 +181,16 @@ def test_an_item_head_with_a_ranker_is_named_as_the_search(bundle):
         assert words in card_body(changed)
 
 
-def test_a_card_of_a_language_model_says_how_transformers_loads_it(bundle):
-    text = card_body(facts_of(bundle), form="language-model")
+def test_a_card_of_a_language_model_says_how_transformers_loads_it(made):
+    text = card_body(facts_of(made), form="language-model")
     assert front_matter(text)["library_name"] == "transformers"
     assert 'AutoModelForCausalLM.from_pretrained("model")' in text
     assert "sidestep.load" not in text
 
 
-def test_a_card_knows_whether_somebody_has_changed_it(bundle):
-    text = (bundle / CARD).read_text()
-    sha256 = file_sha256(bundle / "manifest.json")
+def test_a_card_knows_whether_somebody_has_changed_it(made):
+    text = (made / CARD).read_text()
+    sha256 = file_sha256(made / "manifest.json")
     assert card.made_for(text) == sha256
     assert card.made_for(text.replace("12", "13", 1)) is None
     assert card.made_for(text + "More.\n") is None
@@ -211,8 +198,8 @@ def test_a_card_knows_whether_somebody_has_changed_it(bundle):
     assert card.made_for("") is None
 
 
-def test_a_licence_replaces_the_one_before_and_nothing_else(bundle):
-    text = (bundle / CARD).read_text()
+def test_a_licence_replaces_the_one_before_and_nothing_else(made):
+    text = (made / CARD).read_text()
     once = card.with_license(text, "mit")
     twice = card.with_license(once, "apache-2.0")
     assert front_matter(once) == {"license": "mit", **front_matter(text)}

@@ -9,19 +9,6 @@ from sidestep.bundle import transport
 from sidestep.bundle.folder import load
 from sidestep.bundle.layout import CARD, LAYOUT
 from sidestep.files import file_sha256
-from tests.bundle.test_bundle import saved
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundle") / "bundle"
-    saved(folder, "semantic-id-transformer")
-    return folder
-
-
-@pytest.fixture
-def bundle(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "bundle")
 
 
 def names(folder):

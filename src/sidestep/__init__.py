@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from sidestep.runs.api import tune as tune
     from sidestep.runs.item_vectors import ItemVectors as ItemVectors
     from sidestep.runs.item_vectors import Sources as Sources
-    from sidestep.runs.sharing import Shared as Shared
-    from sidestep.runs.sharing import pull as pull
-    from sidestep.runs.sharing import push as push
+    from sidestep.runs.publishing import Published as Published
+    from sidestep.runs.publishing import pull as pull
+    from sidestep.runs.publishing import push as push
     from sidestep.runs.tuning import Tuned as Tuned
 
 
@@ -37,7 +37,7 @@ _PLACES = {
     "Evaluated": "sidestep.runs.api",
     "ItemVectors": "sidestep.runs.item_vectors",
     "LoadedRecommender": "sidestep.bundle.loaded",
-    "Shared": "sidestep.runs.sharing",
+    "Published": "sidestep.runs.publishing",
     "Sources": "sidestep.runs.item_vectors",
     "Tuned": "sidestep.runs.tuning",
     "align": "sidestep.runs.api",
@@ -46,8 +46,8 @@ _PLACES = {
     "evaluate": "sidestep.runs.api",
     "fit": "sidestep.runs.api",
     "load": "sidestep.bundle.folder",
-    "pull": "sidestep.runs.sharing",
-    "push": "sidestep.runs.sharing",
+    "pull": "sidestep.runs.publishing",
+    "push": "sidestep.runs.publishing",
     "tokenize": "sidestep.runs.api",
     "train": "sidestep.runs.api",
     "tune": "sidestep.runs.api",
@@ -59,7 +59,7 @@ __all__ = [
     "Evaluated",
     "ItemVectors",
     "LoadedRecommender",
-    "Shared",
+    "Published",
     "Sources",
     "Tuned",
     "__version__",

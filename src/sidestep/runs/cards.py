@@ -34,7 +34,7 @@ def card_of(
     license: str | None = None,
     form: Form = "bundle",
 ) -> str:
-    """The card of a bundle as it should be shared.
+    """The card of a bundle as it should be published.
 
     The card is made anew, with all evaluations of this very bundle that its run keeps. In two cases
     the card that lies in the folder stays: somebody has changed the card, or the folder knows no

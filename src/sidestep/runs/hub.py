@@ -1,7 +1,7 @@
 """The Hugging Face hub: repositories of models that hold bundles. Needs the extra `hf`.
 
 `Hub` makes few calls of `huggingface_hub.HfApi`, and turns their errors into sentences. It knows
-names of files and no bundle; `sharing` knows what a bundle is.
+names of files and no bundle; `publishing` knows what a bundle is.
 """
 
 import shutil

@@ -16,7 +16,7 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
 
 with imported_when_used():
-    from sidestep.runs import sharing
+    from sidestep.runs import publishing
 
 
 def pull(
@@ -44,10 +44,10 @@ def pull(
     if Path(source).is_dir():
         check_bundle_out(out, overwrite=overwrite, source=Path(source))
     else:
-        if not sharing.is_repository(source):
+        if not publishing.is_repository(source):
             raise FileNotFoundError(f"{source}: no folder here, and no OWNER/NAME on the hub.")
         check_new_bundle_out(out, overwrite=overwrite)
-    sharing.fetch(source, out, revision=revision)
+    publishing.fetch(source, out, revision=revision)
     manifest = read_manifest(bundle_folder(out) / MANIFEST)
     say(f"Wrote {out}, a {manifest.kind}; every file is as its manifest says.", then=_next(out))
     if json:

@@ -16,7 +16,7 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
 
 with imported_when_used():
-    from sidestep.runs import sharing
+    from sidestep.runs import publishing
 
 
 def push(
@@ -69,31 +69,31 @@ def push(
 
       sidestep push runs/shop/transformer my-name/shop --private --license apache-2.0
     """
-    repository, place = sharing.where_to(target, folder)
-    sharing.refuse_options_of_hub(place, private=private, revision=revision)
+    repository, place = publishing.where_to(target, folder)
+    publishing.refuse_options_of_hub(place, private=private, revision=revision)
     bundle_folder(bundle)  # says at once that there is none
     if place is not None:
         check_bundle_out(place, overwrite=overwrite, source=bundle)
     elif overwrite:
         raise ValueError("--overwrite is for a folder; the hub keeps older commits anyway.")
-    with sharing.parcel(bundle, repository=repository, license=license, users=users) as made:
+    with publishing.parcel(bundle, repository=repository, license=license, users=users) as made:
         if dry_run:
-            planned = made.shared(str(place or repository))
+            planned = made.published(str(place or repository))
             say(f"Would write {_contents(planned)} to {planned.target}. Nothing was written.")
             _print(planned, json=json)
             return
         if place is not None:
-            shared = made.to_folder(place)
+            published = made.to_folder(place)
             out = place.with_name(f"{place.name}-copy")
             then = command("pull", place, "--out", out)
         else:
             assert repository is not None
             if not private and not yes:
                 _ask(repository)
-            shared = made.to_hub(repository, private=private, revision=revision)
+            published = made.to_hub(repository, private=private, revision=revision)
             then = command("pull", repository, "--out", repository.partition("/")[2])
-    say(f"Wrote {_contents(shared)} to {shared.target}.", then=then)
-    _print(shared, json=json)
+    say(f"Wrote {_contents(published)} to {published.target}.", then=then)
+    _print(published, json=json)
 
 
 def _ask(repository: str) -> None:
@@ -107,17 +107,17 @@ def _ask(repository: str) -> None:
         raise ValueError("nothing was published.")
 
 
-def _contents(shared: sharing.Shared) -> str:
-    return f"{len(shared.names)} files, {shared.size_bytes / 1e6:.1f} MB,"
+def _contents(published: publishing.Published) -> str:
+    return f"{len(published.names)} files, {published.size_bytes / 1e6:.1f} MB,"
 
 
-def _print(shared: sharing.Shared, *, json: bool) -> None:
+def _print(published: publishing.Published, *, json: bool) -> None:
     if json:
         print_json(
             {
-                "target": shared.target,
-                "files": list(shared.names),
-                "bytes": shared.size_bytes,
-                "commit": shared.commit,
+                "target": published.target,
+                "files": list(published.names),
+                "bytes": published.size_bytes,
+                "commit": published.commit,
             }
         )

@@ -1,4 +1,4 @@
-"""Bundles are shared with their cards and come back as they were, by folders and a fake hub."""
+"""Bundles are published with their cards and come back as they were, by folders and a fake hub."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from sidestep.evaluation.compare import compare
 from sidestep.evaluation.results import read_per_user
 from sidestep.files import file_sha256
 from sidestep.runs.cards import METRICS, results_of
-from sidestep.runs.sharing import is_repository, where_to
+from sidestep.runs.publishing import is_repository, where_to
 from tests.cli.commands import call, refused, run
 
 hub = pytest.importorskip("sidestep.runs.hub", reason="the extra `hf` is not installed")

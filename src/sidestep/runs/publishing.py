@@ -1,4 +1,4 @@
-"""Sharing of bundles: to the Hugging Face hub or a local folder in the same layout, and back."""
+"""Publishing of bundles: to the Hugging Face hub or a local folder in the same layout, and back."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _DESCRIPTIONS = (MANIFEST, "catalog/manifest.json", "catalog/tokenizer.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """A bundle that was shared.
+class Published:
+    """A bundle that was published.
 
     target: OWNER/NAME, or the folder.
     names: the paths of its files, the card included.
@@ -52,7 +52,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """A bundle that is ready to be shared.
+    """A bundle that is ready to be published.
 
     folder: of the bundle.
     names: the paths of its files, without the card.
@@ -69,21 +69,21 @@ class Parcel:
         files = sum((self.folder / name).stat().st_size for name in self.names)
         return files + len(self.card.encode())
 
-    def shared(self, target: str, commit: str | None = None) -> Shared:
+    def published(self, target: str, commit: str | None = None) -> Published:
         """The result once the files are at the target."""
         names = (*self.names, CARD)
-        return Shared(target=target, names=names, size_bytes=self.size_bytes, commit=commit)
+        return Published(target=target, names=names, size_bytes=self.size_bytes, commit=commit)
 
-    def to_folder(self, folder: Path) -> Shared:
+    def to_folder(self, folder: Path) -> Published:
         """Writes the bundle into a folder, whole or not at all; an older bundle is replaced.
 
         Raises:
             ValueError: something else stands there.
         """
         transport.copy_bundle(self.folder, folder, card=self.card)
-        return self.shared(str(folder))
+        return self.published(str(folder))
 
-    def to_hub(self, repository: str, *, private: bool, revision: str | None) -> Shared:
+    def to_hub(self, repository: str, *, private: bool, revision: str | None) -> Published:
         """Writes the bundle to the hub in one commit.
 
         Files of an older bundle that the new one lacks are taken away. All other files stay.
@@ -122,7 +122,7 @@ class Parcel:
                 revision=revision,
                 parent=before.commit,
             )
-        return self.shared(repository, commit)
+        return self.published(repository, commit)
 
 
 def push(
@@ -134,8 +134,8 @@ def push(
     revision: str | None = None,
     license: str | None = None,
     users: bool | None = None,
-) -> Shared:
-    """Shares a bundle with its card: on the Hugging Face hub, or in a local folder.
+) -> Published:
+    """Publishes a bundle with its card: on the Hugging Face hub, or in a local folder.
 
     The card holds all evaluations of the bundle that its run keeps.
 
@@ -233,7 +233,7 @@ def parcel(
     license: str | None,
     users: bool | None,
 ) -> Iterator[Parcel]:
-    """Yields a bundle that is ready to be shared: checked, with its card.
+    """Yields a bundle that is ready to be published: checked, with its card.
 
     Args:
         source, license, users: see `push`.

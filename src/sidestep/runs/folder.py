@@ -231,7 +231,8 @@ class RunFolder:
                 remedy = (
                     "it is a bundle alone, as 'sidestep append' and 'sidestep retire' write it. "
                     "It recommends, and it does not say what data it was trained on. Name the run "
-                    "that it was made of."
+                    "that it was made of. In Python, sidestep.evaluate judges a bundle alone by a "
+                    "dataset that you name."
                 )
             else:
                 remedy = "make one with 'sidestep train'."

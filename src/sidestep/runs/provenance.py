@@ -77,7 +77,19 @@ def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> No
             f"the bundle was trained on another dataset than this {dataset.name} "
             f"({trained_on.get('name')!r}, or an older state or another split of it): different "
             f"{' and '.join(differing)}; give the one it was trained on, or train again."
+            + _way_to_judge_new_items(loaded)
         )
+
+
+def _way_to_judge_new_items(loaded: bundles.LoadedRecommender) -> str:
+    """The advice for a bundle to which items were appended; empty for another bundle."""
+    if loaded.catalog.parent_version is None:
+        return ""
+    return (
+        " Items were appended after the training. To judge lists by what followed these items, "
+        "write rows of histories and targets, and import them by 'sidestep import rows' as test "
+        f"rows alone, with a table of the bundle's {loaded.catalog.num_items} items in their order."
+    )
 
 
 def is_of_behaviour(made_of: Mapping[str, Any]) -> bool:

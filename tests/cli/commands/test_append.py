@@ -10,6 +10,7 @@ import torch
 
 import sidestep
 from sidestep.catalog.catalog import Catalog
+from sidestep.data.dataset import Dataset
 from sidestep.files import file_sha256
 from tests.cli.commands import refused, run
 
@@ -59,7 +60,36 @@ def test_a_new_item_is_put_beside_the_one_of_the_same_text(shop, products, appen
 
 
 def test_an_appended_bundle_says_why_it_cannot_be_evaluated(appended):
-    assert "it is a bundle alone, as 'sidestep append'" in refused("evaluate", appended[0])
+    said = refused("evaluate", appended[0])
+    assert "it is a bundle alone, as 'sidestep append'" in said
+    assert "In Python, sidestep.evaluate judges a bundle alone" in said
+
+
+def test_an_appended_bundle_is_judged_by_rows_of_its_new_items(shop, appended, tmp_path):
+    loaded = sidestep.load(appended[0])
+    old = Dataset.load(shop / "dataset")
+    ids = loaded.catalog.item_ids.to_pylist()
+    items = pl.DataFrame({"item_id": ids})
+    larger = Dataset.from_frames(old.interactions.frame, items, name="larger")
+    with pytest.raises(ValueError, match="as test rows alone, with a table of the bundle's 63 "):
+        sidestep.evaluate(loaded, larger)
+    with pytest.raises(ValueError, match=r"or train again\.$"):
+        sidestep.evaluate(sidestep.load(shop / "beam"), larger)
+
+    items.write_csv(tmp_path / "items.csv")
+    rows = [{"user_id": item, "history": ids[:2], "target": item} for item in (ids[5], ids[-1])]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run(
+        *("import", "rows", "--test", tmp_path / "rows.jsonl", "--items", tmp_path / "items.csv"),
+        *("--out", tmp_path / "rows"),
+    )
+    judged = sidestep.evaluate(
+        loaded,
+        Dataset.load(tmp_path / "rows"),
+        split="test",
+        search="exhaustive",
+    )
+    assert judged.evaluation.targets.tolist() == [5, len(ids) - 1]
 
 
 def test_the_rows_of_new_items_are_those_of_siblings_or_zeros(shop, products, tmp_path):

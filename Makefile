@@ -28,7 +28,7 @@ demo: $(INSTALLED)  ## The synthetic shop through the whole pipeline, with a rep
 	$(BIN)/sidestep demo
 
 test: $(INSTALLED)  ## All tests, on two processes.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)  ## Style, types, and the layers of docs/architecture.md.
 	$(BIN)/ruff check .

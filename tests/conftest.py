@@ -19,6 +19,26 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+LONGEST = (
+    "cli/test_many_devices.py",
+    "training/test_alignment.py",
+    "runs/test_item_network_kinds.py",
+    "service/test_serving.py",
+    "service/test_engine_process.py",
+    "cli/test_reproduce.py",
+    "training/test_sharing.py",
+    "cli/test_startup.py",
+    "service/test_bad_requests.py",
+)
+"""Files of tests that take longest. They run first, so that no process ends long after others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files in front."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in places), "LONGEST names files that exist"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -15,11 +15,14 @@ from types import FunctionType
 from typing import Any
 
 import jaxtyping
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 
 _JAXTYPED = jaxtyping.jaxtyped
 _CALL = _JAXTYPED("context")
 """Within this context, a name of an axis stands for one size."""
+
+_AS_JAXTYPED = BeartypeConf(violation_type=jaxtyping.TypeCheckError)
+"""A call that is refused raises the `TypeError` that `jaxtyped` raises."""
 
 
 def check_every_call(package: str) -> None:
@@ -69,7 +72,7 @@ def _checked(function: FunctionType) -> Callable[..., Any]:
     copy.__module__ = function.__module__
     copy.__qualname__ = function.__qualname__
     copy.__annotations__ = hints
-    by_beartype = beartype(copy)
+    by_beartype = beartype(copy, conf=_AS_JAXTYPED)
     axes = [axes for hint in hints.values() for axes in _axes(hint)]
     if not axes:
         return functools.update_wrapper(by_beartype, function)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from beartype import beartype
-from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float, Int, TypeCheckError
 from torch import Tensor
 
@@ -18,7 +17,7 @@ check = checked(typechecker=beartype)
 
 
 def refuses(call, *arguments):
-    with pytest.raises((BeartypeCallHintViolation, TypeCheckError)):
+    with pytest.raises(TypeCheckError):
         call(*arguments)
 
 
@@ -33,7 +32,7 @@ def test_a_name_of_an_axis_is_one_size_within_a_call_and_free_in_the_next():
     for size in (2, 3):
         assert added(torch.zeros(4, size), torch.zeros(size)).shape == (4, size)
     refuses(added, torch.zeros(4, 2), torch.zeros(3))
-    with pytest.raises(BeartypeCallHintViolation):  # the rows that are returned
+    with pytest.raises(TypeCheckError):  # the rows that are returned
         added(torch.zeros(4, 2), torch.zeros(2), cut=1)
     refuses(added, torch.zeros(4, 2).long(), torch.zeros(2))
     refuses(added, torch.zeros(2), torch.zeros(2))

@@ -56,6 +56,19 @@ def _is_resumed(function: FunctionType) -> bool:
 
 
 def _checked(function: FunctionType) -> Callable[..., Any]:
+    built: list[Callable[..., Any]] = []
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not built:  # by the first call, every name of a hint is defined
+            built.append(_built(function))
+        return built[0](*args, **kwargs)
+
+    return call
+
+
+def _built(function: FunctionType) -> Callable[..., Any]:
+    """The function with its checks."""
     hints = {
         name: _resolved(hint, function.__globals__)
         for name, hint in function.__annotations__.items()
@@ -75,11 +88,10 @@ def _checked(function: FunctionType) -> Callable[..., Any]:
     by_beartype = beartype(copy, conf=_AS_JAXTYPED)
     axes = [axes for hint in hints.values() for axes in _axes(hint)]
     if not axes:
-        return functools.update_wrapper(by_beartype, function)
+        return by_beartype
     if any("{" in named for named in axes):  # a size that an argument of the call tells
         return _JAXTYPED(function, typechecker=beartype)
 
-    @functools.wraps(function)
     def with_axes(*args: Any, **kwargs: Any) -> Any:
         with _CALL:
             return by_beartype(*args, **kwargs)
@@ -88,7 +100,7 @@ def _checked(function: FunctionType) -> Callable[..., Any]:
 
 
 def _resolved(hint: Any, names: dict[str, Any]) -> Any:
-    """The type behind a hint; `Any` where a name of the hint is not defined yet."""
+    """The type behind a hint; `Any` where only a type checker knows a name of the hint."""
     if isinstance(hint, type):
         return hint
 
@@ -97,7 +109,7 @@ def _resolved(hint: Any, names: dict[str, Any]) -> Any:
     holder.__annotations__ = {"hint": hint}
     try:
         return typing.get_type_hints(holder, names, include_extras=True)["hint"]
-    except Exception:
+    except NameError:
         return Any
 
 

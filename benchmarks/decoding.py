@@ -7,6 +7,9 @@ user that attend to the prompt. The last line is one JSON object; times are medi
 
     python benchmarks/decoding.py
     python benchmarks/decoding.py --beams 20 --repeats 7 --skip-hf
+    python benchmarks/decoding.py --language-model runs/smollm2 --batch 4 --levels 3 --hf-repeats 1
+
+With --language-model, both sides run this language model, with new tokens for the codes.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +25,7 @@ from torch import Tensor
 
 from sidestep.catalog.trie import Trie
 from sidestep.model.config import TransformerConfig
+from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
@@ -38,13 +43,8 @@ def main() -> None:
     ids = torch.randint(
         arguments.codebook_size, (arguments.items, arguments.levels), generator=generator
     ).unique(dim=0)
-    config = TransformerConfig(
-        dim=arguments.dim, num_layers=arguments.layers, num_heads=arguments.heads, dropout=0.0
-    )
     device = torch.device(arguments.device)
-    model = Transformer(config, ids, sizes).eval().to(device)
-    with torch.no_grad():  # probabilities as peaked as a trained model's, so that beams differ
-        model.head.weight.mul_(20)
+    model = made(arguments, ids, sizes).eval().to(device)
     trie = Trie.build(ids, sizes).to(device)
     histories = HistoryBatch(
         items=torch.randint(len(ids), (arguments.batch, arguments.history), generator=generator),
@@ -72,12 +72,14 @@ def main() -> None:
     }
     if not arguments.skip_hf:
         theirs, output = timed(
-            hf_generate(model, trie, histories, arguments.beams), arguments.hf_repeats
+            hf_generate(decoded(model, histories), trie, arguments.beams), arguments.hf_repeats
         )
         result["hf_s"] = theirs
         result["hf_ms_per_user"] = statistics.median(theirs) * 1000 / users
         result["speedup_vs_hf"] = statistics.median(theirs) / statistics.median(ours)
-        result["max_score_difference"] = score_difference(candidates, output, trie)
+        result["max_score_difference"] = score_difference(
+            candidates, output, trie, decoded(model, histories).code_tokens
+        )
     print(json.dumps(result))
 
 
@@ -107,6 +109,7 @@ def parsed() -> argparse.Namespace:
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="device of both sides [the GPU, if there is one]",
     )
+    parser.add_argument("--language-model", help="folder of a language model [a small Transformer]")
     parser.add_argument("--skip-hf", action="store_true", help="time ours and the floor alone")
     return parser.parse_args()
 
@@ -130,8 +133,79 @@ def wait_for_gpu() -> None:
         torch.cuda.synchronize()
 
 
+def made(arguments: argparse.Namespace, ids: Tensor, sizes: tuple[int, ...]) -> SemanticIdModel:
+    """Makes the network of both sides, over random semantic IDs."""
+    if arguments.language_model is None:
+        config = TransformerConfig(
+            dim=arguments.dim, num_layers=arguments.layers, num_heads=arguments.heads, dropout=0.0
+        )
+        model = Transformer(config, ids, sizes)
+        with torch.no_grad():  # probabilities as peaked as a trained model's, so that beams differ
+            model.head.weight.mul_(20)
+        return model
+    from sidestep.model import language_models
+    from sidestep.model.hugging_face import HuggingFaceModel
+    from sidestep.model.prompt_tokens import PromptTokens
+
+    language = language_models.read_language_model(arguments.language_model)
+    texts = [f"item {number}" for number in range(len(ids))]
+    tokens = language_models.add_code_tokens(language, ids, sizes, texts=texts, seed=arguments.seed)
+    with torch.no_grad():  # as above
+        table = language.model.get_input_embeddings().weight
+        table[tokens] = torch.randn_like(table[tokens]) * table.std() * 4
+    turn = language.turn(chat=None)
+    opening = language.opening("Items that one customer chose, the oldest first:", turn)
+    prompt = PromptTokens(opening=opening, codes=tokens)
+    return HuggingFaceModel(language.model, ids, sizes, prompt=prompt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """The language model that `generate` runs, and its prompts.
+
+    code_tokens: the token of each flat code id.
+    item_tokens: of the codes of each item.
+    """
+
+    language_model: Any
+    prompt: Tensor
+    code_tokens: Tensor
+    pad_token: int
+    item_tokens: Tensor
+
+
+def decoded(model: Any, histories: HistoryBatch) -> Decoded:
+    """Gives the network to Hugging Face: as it is, or in the form of a Llama."""
+    device = histories.items.device
+    every_item = torch.arange(model.num_items, device=device)
+    if not isinstance(model, Transformer):
+        tokens = model.code_tokens
+        return Decoded(
+            language_model=model.language_model,
+            prompt=model._prompts(histories).tokens,
+            code_tokens=tokens,
+            pad_token=int(model.opening[0]),
+            item_tokens=tokens[model.flat_codes(every_item)],
+        )
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    export = model.llama_form()
+    theirs = LlamaForCausalLM(LlamaConfig(**export.config)).eval()
+    theirs.load_state_dict(export.weights)
+    tokens = export.code_tokens.to(device)
+    written = tokens[model.flat_codes(histories.items)].flatten(1)
+    start = torch.full((len(written), 1), export.start_token, device=device)
+    return Decoded(
+        language_model=theirs.to(device),
+        prompt=torch.cat([start, written], dim=1),
+        code_tokens=tokens,
+        pad_token=export.start_token,
+        item_tokens=tokens[model.flat_codes(every_item)],
+    )
+
+
 @torch.no_grad()
-def forward_floor(model: Transformer, histories: HistoryBatch, num_beams: int) -> Tensor:
+def forward_floor(model: Any, histories: HistoryBatch, num_beams: int) -> Tensor:
     """Runs the network alone: the prompt, then all beams of all inner levels at once.
 
     Every beam is a child of the root and attends to the prompt and to itself. This is the cheapest
@@ -151,38 +225,25 @@ def forward_floor(model: Transformer, histories: HistoryBatch, num_beams: int) -
     return step.logits
 
 
-def hf_generate(
-    model: Transformer, trie: Trie, histories: HistoryBatch, num_beams: int
-) -> Callable[[], Any]:
+def hf_generate(theirs: Decoded, trie: Trie, num_beams: int) -> Callable[[], Any]:
     """Makes a call of `generate` with the same weights, constrained by a dictionary of prefixes."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    export = model.llama_form()
-    theirs = LlamaForCausalLM(LlamaConfig(**export.config)).eval()
-    theirs.load_state_dict(export.weights)
-    device = histories.items.device
-    theirs = theirs.to(device)
-    code_tokens = export.code_tokens.to(device)
-    tokens = code_tokens[model.flat_codes(histories.items)].flatten(1)
-    start = torch.full((len(tokens), 1), export.start_token, device=device)
-    prompt = torch.cat([start, tokens], dim=1)
+    prompt = theirs.prompt
     legal: dict[tuple[int, ...], list[int]] = {}
-    every_item = torch.arange(trie.num_items, device=device)
-    for row in code_tokens[model.flat_codes(every_item)].tolist():
+    for row in theirs.item_tokens.tolist():
         for depth, token in enumerate(row):
             legal.setdefault(tuple(row[:depth]), []).append(token)
     allowed = {prefix: sorted(set(codes)) for prefix, codes in legal.items()}
 
     def allowed_tokens(_batch: int, ids: Tensor) -> list[int]:
-        return allowed.get(tuple(ids[prompt.shape[1] :].tolist()), [export.start_token])
+        return allowed.get(tuple(ids[prompt.shape[1] :].tolist()), [theirs.pad_token])
 
     def call() -> Any:
         with torch.no_grad():
-            return theirs.generate(
+            return theirs.language_model.generate(
                 prompt,
                 attention_mask=torch.ones_like(prompt),
-                max_new_tokens=model.num_levels,
-                min_new_tokens=model.num_levels,
+                max_new_tokens=trie.num_levels,
+                min_new_tokens=trie.num_levels,
                 num_beams=num_beams,
                 num_return_sequences=num_beams,
                 prefix_allowed_tokens_fn=allowed_tokens,
@@ -190,7 +251,7 @@ def hf_generate(
                 do_sample=False,
                 length_penalty=0.0,
                 early_stopping=True,
-                pad_token_id=export.start_token,
+                pad_token_id=theirs.pad_token,
                 eos_token_id=None,
                 output_scores=True,
                 return_dict_in_generate=True,
@@ -199,15 +260,16 @@ def hf_generate(
     return call
 
 
-def score_difference(candidates: Candidates, output: Any, trie: Trie) -> float:
+def score_difference(candidates: Candidates, output: Any, trie: Trie, code_tokens: Tensor) -> float:
     """Largest difference of scores; asserts that both sides found the same beams in order."""
     users, beams = candidates.leaves.shape
     levels = trie.num_levels
     starts = torch.tensor(
         [sum(trie.codebook_sizes[:level]) for level in range(levels)], device=trie.device
     )
-    # Token 0 is the start token, so a code's token is one more than its flat code id.
-    theirs = output.sequences[:, -levels:].view(users, beams, levels) - 1 - starts
+    flat_code = torch.zeros(int(code_tokens.max()) + 1, dtype=torch.long, device=trie.device)
+    flat_code[code_tokens] = torch.arange(len(code_tokens), device=trie.device)
+    theirs = flat_code[output.sequences[:, -levels:].view(users, beams, levels)] - starts
     scores = output.sequences_scores.view(users, beams)
     difference = float((scores - candidates.log_probs).abs().max())
     ours = trie.path(candidates.leaves)

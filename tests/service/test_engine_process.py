@@ -71,7 +71,11 @@ def until_ready_again(engine, killed):
 
 def ask_again_and_again(engine):
     for _ in range(10_000):
-        engine.answer(asked(TWO), 0)
+        engine.ask(asked(TWO), 0).result(60)
+
+
+def snapshot(told):
+    return json.loads(told.content)["snapshot"]
 
 
 def listed(told):
@@ -86,7 +90,7 @@ OTHER = {"users": [{"history": ["id-7"]}], "exclude_seen": True, "search": {"nam
 @pytest.mark.parametrize("rung", [0, 2])
 def test_both_engines_tell_the_same(engine, local, rung):
     users = asked(TWO, BAD, OTHER)
-    told = engine.answer(users, rung)
+    told = engine.ask(users, rung).result(60)
     assert told == local.answer(users, rung)
     assert [each.refusal is None for each in told] == [True, True, False, False, True]
     assert told[2].refusal.status == 422
@@ -112,6 +116,30 @@ def test_a_large_request_is_read_once_for_all_its_batches(local, monkeypatch):
     assert [*map(listed, told[:12])] == [*map(listed, alone)]
 
 
+def test_batches_are_answered_in_the_order_in_which_they_were_asked_for(engine, local):
+    users = [asked({"users": [{"history": [f"id-{number}"]}]}) for number in range(12)]
+    order = []
+    futures = [engine.ask(each, 0) for each in users]
+    for number, future in enumerate(futures):
+        future.add_done_callback(lambda _, number=number: order.append(number))
+    assert [future.result(60) for future in futures] == [local.answer(each, 0) for each in users]
+    assert order == sorted(order)
+
+
+def test_who_is_late_when_the_turn_comes_is_refused_alone(engine, local):
+    late, early = time.monotonic(), time.monotonic() + 600
+    raw = orjson.dumps(TWO)
+    users = [
+        Asked(body=raw, row=0, deadline=late),
+        Asked(body=raw, row=1, deadline=early),
+    ]
+    told = engine.ask(users, 0).result(60)
+    assert told == local.answer(users, 0)
+    assert (told[0].refusal.status, told[0].refusal.retry_after_s) == (503, 1)
+    assert "deadline passed" in told[0].refusal.detail
+    assert listed(told[1]) == listed(local.answer(asked(TWO), 0)[1])
+
+
 def test_calls_and_their_refusals_come_through(engine, local):
     for name, content in (("item", b'{"item_id": "id-3"}'), ("searches", b"")):
         assert engine.call(name, content) == local.call(name, content)
@@ -123,14 +151,14 @@ def test_calls_and_their_refusals_come_through(engine, local):
 def test_what_nobody_foresaw_is_an_error_of_the_one_who_asked(engine):
     with pytest.raises(RuntimeError, match="KeyError"):
         engine.call("no-such-call")
-    assert engine.answer(asked(OTHER), 0)[0].content
+    assert engine.ask(asked(OTHER), 0).result(60)[0].content
 
 
 def test_many_threads_get_their_own_answers(engine, local):
     histories = [[f"id-{number % 12}", f"id-{number % 7}"] for number in range(40)]
     requests = [asked({"users": [{"history": history}]}) for history in histories]
     with ThreadPoolExecutor(8) as threads:
-        found = [*threads.map(lambda users: engine.answer(users, 0), requests)]
+        found = [*threads.map(lambda users: engine.ask(users, 0).result(60), requests)]
     assert found == [local.answer(users, 0) for users in requests]
 
 
@@ -141,13 +169,40 @@ def test_a_reload_is_told(engine, generations):
     assert generations[-1] == 2
 
 
+def test_a_batch_that_waits_during_a_reload_is_answered_by_the_new_bundle(engine):
+    """Two batches are in the process again and again while the bundle changes."""
+    old = snapshot(engine.ask(asked(TWO), 0).result(60)[0])
+    with ThreadPoolExecutor(1) as threads:
+        reload = threads.submit(engine.call, "reload", b'{"bundle": "other"}')
+        found = []
+        while not reload.done():
+            pair = [engine.ask(asked(TWO), 0) for _ in range(2)]
+            found += [snapshot(future.result(60)[0]) for future in pair]
+    new = snapshot(engine.ask(asked(TWO), 0).result(60)[0])
+    assert new != old
+    assert found == sorted(found, key=[old, new].index), "never back to the old one"
+    engine.call("rollback")
+
+
+def test_two_batches_of_a_process_that_is_killed_get_an_error(engine, local):
+    killed = engine.pid
+    os.kill(killed, signal.SIGSTOP)  # it answers neither
+    futures = [engine.ask(asked(TWO), 0) for _ in range(2)]
+    os.kill(killed, signal.SIGKILL)
+    for future in futures:
+        with pytest.raises(EngineGoneError):
+            future.result(60)
+    until_ready_again(engine, killed)
+    assert engine.ask(asked(TWO), 0).result(60) == local.answer(asked(TWO), 0)
+
+
 def test_a_process_that_is_killed_is_started_again(engine, local):
     killed = engine.pid
     os.kill(killed, signal.SIGKILL)
     with pytest.raises(EngineGoneError):
         ask_again_and_again(engine)  # some may be answered before the signal comes
     until_ready_again(engine, killed)
-    assert engine.answer(asked(TWO), 0) == local.answer(asked(TWO), 0)
+    assert engine.ask(asked(TWO), 0).result(60) == local.answer(asked(TWO), 0)
 
 
 def test_a_bundle_that_cannot_answer_is_said_at_the_start(shops, tmp_path):
@@ -195,7 +250,7 @@ def test_a_report_that_fails_costs_the_process_and_nothing_waits_for_ever(shops,
         with pytest.raises(EngineGoneError):
             made.call("reload", b'{"bundle": "other"}')
         until_ready_again(made, first)
-        assert made.answer(asked(TWO), 0)[0].content
+        assert made.ask(asked(TWO), 0).result(60)[0].content
     finally:
         made.close()
 

@@ -1,7 +1,8 @@
 """The scheduler: every question gets one answer or one error, in time or not at all."""
 
+import math
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 
 import pytest
 from hypothesis import given
@@ -40,23 +41,70 @@ class Answering:
         return [2 * question for question in questions]
 
 
-def scheduler(answering, **settings):
-    return Scheduler(
-        answering,
+def at_once(answer):
+    """A way to ask that waits for the answer."""
+
+    def ask(questions, rung):
+        future = Future()
+        try:
+            future.set_result(answer(questions, rung))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    return ask
+
+
+class Sending:
+    """Keeps batches until somebody answers the oldest one, as an engine does."""
+
+    def __init__(self, clock, num_rungs=1):
+        self.clock, self.seconds, self.sent = clock, (1.0,) * num_rungs, []
+
+    def __call__(self, questions, rung):
+        future = Future()
+        self.sent.append((list(questions), rung, future))
+        return future
+
+    def answer_oldest(self, seconds=0.0):
+        self.clock.now += seconds
+        questions, _, future = self.sent.pop(0)
+        future.set_result([2 * question for question in questions])
+
+
+def scheduler(answering, *, num_in_flight=1, ask=None, **settings):
+    made = Scheduler(
+        ask or at_once(answering),
         Queueing(**{"max_wait_ms": 0, **settings}),
         num_rungs=len(answering.seconds),
+        num_in_flight=num_in_flight,
         clock=answering.clock,
+        report=lambda report: made.reports.append(report),
         starts=False,
     )
+    made.reports = []
+    return made
+
+
+def worked(made):
+    """Sends a batch; returns the reports of all batches that were answered meanwhile."""
+    known = len(made.reports)
+    made.work_once()
+    return made.reports[known:]
+
+
+def work_all(made):
+    """Sends batches until nobody waits."""
+    while made.num_waiting:
+        made.work_once()
 
 
 def test_questions_that_wait_are_answered_together_in_their_order():
     answering = Answering(Clock())
     made = scheduler(answering, max_batch=3, deadline_ms=60_000)
     futures = [made.submit(number) for number in range(5)]
-    assert [report.size for report in made.work_once()] == [3]
-    assert [report.size for report in made.work_once()] == [2]
-    assert made.work_once() == []
+    assert [made.work_once() for _ in range(3)] == [3, 2, 0]
+    assert [report.size for report in made.reports] == [3, 2]
     assert [future.result(0) for future in futures] == [0, 2, 4, 6, 8]
     assert answering.batches == [([0, 1, 2], 0), ([3, 4], 0)]
 
@@ -64,7 +112,7 @@ def test_questions_that_wait_are_answered_together_in_their_order():
 def test_a_question_that_cannot_be_answered_spoils_no_other():
     made = scheduler(Answering(Clock()), deadline_ms=60_000)
     futures = [made.submit(question) for question in (1, None, 3)]
-    made.work_once()
+    work_all(made)
     assert (futures[0].result(0), futures[2].result(0)) == (2, 6)
     with pytest.raises(ValueError, match="None cannot be doubled"):
         futures[1].result(0)
@@ -124,7 +172,7 @@ def test_who_is_in_a_hurry_is_answered_by_a_cheaper_rung_and_the_others_are_not(
     made.submit(0)
     made.work_once()
     patient, hasty = made.submit(1), made.submit(2, deadline_s=1.0)
-    reports = made.work_once()
+    reports = worked(made)
     assert [(report.size, report.rung) for report in reports] == [(1, 1), (1, 0)]
     assert (patient.result(0), hasty.result(0)) == (2, 4)
 
@@ -138,12 +186,12 @@ def test_a_long_queue_goes_down_the_ladder_and_a_short_one_up_again():
         made.submit(number)
     rungs = []
     while made.num_waiting:
-        rungs += [report.rung for report in made.work_once()]
+        rungs += [report.rung for report in worked(made)]
     assert 1 in rungs, "twenty seconds of work do not fit into ten"
     assert 0 in rungs, "as soon as the rest fits, nobody gets less than the best"
     assert made.num_late == 0
     made.submit(0)
-    assert made.work_once()[0].rung == 0
+    assert worked(made)[0].rung == 0
 
 
 def test_one_slow_answer_does_not_degrade_the_lists_for_ever():
@@ -156,7 +204,7 @@ def test_one_slow_answer_does_not_degrade_the_lists_for_ever():
     rungs = []
     for number in range(20):
         made.submit(number)
-        rungs += [report.rung for report in made.work_once()]
+        rungs += [report.rung for report in worked(made)]
     assert rungs[0] == 1, "five seconds do not fit"
     assert rungs[-10:] == [0] * 10
 
@@ -172,7 +220,7 @@ def test_a_burst_on_an_idle_service_is_answered_by_the_best_rung():
         return questions
 
     made = Scheduler(
-        answer,
+        at_once(answer),
         Queueing(max_batch=32, max_wait_ms=0, deadline_ms=1000),
         num_rungs=2,
         clock=clock,
@@ -194,7 +242,7 @@ def test_after_its_end_it_answers_who_waits_and_takes_nobody_else():
         answered.wait(10)
         return questions
 
-    made = Scheduler(answer, Queueing(max_batch=1, deadline_ms=60_000))
+    made = Scheduler(at_once(answer), Queueing(max_batch=1, deadline_ms=60_000))
     futures = [made.submit(number) for number in range(3)]
     closing = threading.Thread(target=made.close)
     closing.start()
@@ -206,6 +254,109 @@ def test_after_its_end_it_answers_who_waits_and_takes_nobody_else():
     closing.join(10)
     assert [future.result(0) for future in futures] == [0, 1, 2]
     assert not made._thread.is_alive()
+
+
+def test_a_full_batch_is_sent_while_the_one_before_is_answered_and_no_third_one():
+    sending = Sending(Clock())
+    made = scheduler(sending, ask=sending, num_in_flight=2, max_batch=2, deadline_ms=60_000)
+    futures = [made.submit(number) for number in range(7)]
+    assert made._seconds_to_batch() == 0
+    made.work_once()
+    assert made._seconds_to_batch() == 0, "two more fill a batch"
+    made.work_once()
+    assert [questions for questions, _, _ in sending.sent] == [[0, 1], [2, 3]]
+    assert made._seconds_to_batch() == math.inf, "two batches are on their way"
+    sending.answer_oldest()
+    assert [future.done() for future in futures] == [True] * 2 + [False] * 5
+    made.work_once()
+    sending.answer_oldest()
+    assert made._seconds_to_batch() == math.inf, "the last one waits for others"
+    sending.answer_oldest()
+    assert made._seconds_to_batch() == 0
+    made.work_once()
+    sending.answer_oldest()
+    assert [future.result(0) for future in futures] == [0, 2, 4, 6, 8, 10, 12]
+
+
+def test_the_time_of_a_batch_begins_when_the_one_before_it_is_done():
+    sending = Sending(Clock())
+    made = scheduler(sending, ask=sending, num_in_flight=2, max_batch=1, deadline_ms=60_000)
+    for number in range(2):
+        made.submit(number)
+        made.work_once()
+    sending.answer_oldest(seconds=4)
+    sending.answer_oldest(seconds=3)
+    assert [(report.seconds, report.waited_s) for report in made.reports] == [(4, 0), (3, 4)]
+
+
+def test_a_rung_is_chosen_by_the_time_after_the_batch_that_is_on_its_way():
+    clock = Clock()
+    sending = Sending(clock, num_rungs=2)
+    made = scheduler(sending, ask=sending, num_in_flight=2, max_batch=1, deadline_ms=60_000)
+
+    def rung_of(deadline_s):
+        made.submit(1, deadline_s=deadline_s)
+        made.work_once()
+        return sending.sent[-1][1]
+
+    rung_of(60.0)
+    sending.answer_oldest(seconds=4)  # from now on, an answer is known to take four seconds
+    assert rung_of(7.0) == 0, "six seconds are enough for whoever need not wait"
+    assert rung_of(9.0) == 1, "four seconds of nine are gone before the work begins"
+    sending.answer_oldest(seconds=4)
+    sending.answer_oldest()
+    rung_of(60.0)
+    clock.now += 3  # by now, the estimate is 2.8 seconds: 70 % of the four
+    assert rung_of(5.0) == 0, "the one before is about to be done"
+
+
+def test_two_batches_with_one_error_are_asked_for_again_one_by_one():
+    """As when an engine dies; whoever cannot be asked for any more gets the error."""
+    sending = Sending(Clock())
+    made = scheduler(sending, ask=sending, num_in_flight=2, max_batch=2, deadline_ms=60_000)
+    futures = [made.submit(number) for number in range(4)]
+    made.work_once()
+    made.work_once()
+    lost, sending.sent = sending.sent, []
+    for _, _, future in lost:
+        future.set_exception(ValueError("gone"))
+    for _ in range(4):
+        made.work_once()
+    assert [questions for questions, _, _ in sending.sent] == [[0], [1], [2], [3]]
+    for _ in range(3):
+        sending.answer_oldest()
+    sending.sent[0][2].set_exception(ValueError("gone again"))
+    assert [future.result(0) for future in futures[:3]] == [0, 2, 4]
+    with pytest.raises(ValueError, match="gone again"):
+        futures[3].result(0)
+    assert made._seconds_to_batch() == math.inf, "nobody waits any more"
+
+
+def test_who_cannot_be_sent_gets_the_error():
+    def gone(questions, rung):
+        raise ValueError("nobody is there")
+
+    sending = Sending(Clock())
+    made = scheduler(sending, ask=gone, deadline_ms=60_000)
+    futures = [made.submit(number) for number in range(3)]
+    work_all(made)
+    for future in futures:
+        with pytest.raises(ValueError, match="nobody is there"):
+            future.result(0)
+
+
+def test_at_its_end_it_waits_for_two_batches_and_for_the_one_that_is_not_full():
+    sending = Sending(Clock())
+    made = Scheduler(sending, Queueing(max_batch=2, deadline_ms=60_000), num_in_flight=2)
+    futures = [made.submit(number) for number in range(5)]
+    closing = threading.Thread(target=made.close)
+    closing.start()
+    while not all(future.done() for future in futures):
+        if sending.sent:
+            sending.answer_oldest()
+    closing.join(10)
+    assert [future.result(0) for future in futures] == [0, 2, 4, 6, 8]
+    assert not made.is_alive
 
 
 @given(
@@ -224,13 +375,12 @@ def test_every_question_ends_in_exactly_one_way(questions, max_batch):
         try:
             future = made.submit(question, deadline_s=deadline_s)
         except QueueFullError:
-            made.work_once()
+            work_all(made)
             continue
         futures.append((question, future))
         if cancels:
             future.cancel()
-    while made.num_waiting:
-        made.work_once()
+    work_all(made)
     for question, future in futures:
         assert future.done()
         if future.cancelled():

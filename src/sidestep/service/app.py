@@ -57,9 +57,10 @@ class Service:
         """Loads the bundle and warms it up; the service listens after that."""
         self.engine.start()
         self.scheduler = Scheduler(
-            self.engine.answer,
+            self.engine.ask,
             self.config.queueing,
             num_rungs=NUM_RUNGS,
+            num_in_flight=self.engine.num_in_flight,
             report=self.metrics.of_batch,
         )
 

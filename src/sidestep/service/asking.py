@@ -6,11 +6,15 @@ Nothing here knows tensors or bundles, so the process for HTTP loads neither.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 NUM_RUNGS = 3
 """The most ways in which an engine can answer, best first."""
+
+TOO_LATE = "the deadline passed before the turn of this request came."
+"""The detail of the refusal of a request that waited too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -19,10 +23,13 @@ class Asked:
 
     body: the JSON of a `RecommendRequest`, one object for all its users.
     row: of the user in `users`.
+    deadline: seconds of `time.monotonic`, which all processes share. A user whose turn comes later
+        gets a refusal; None is never too late.
     """
 
     body: bytes
     row: int
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +76,12 @@ class Told:
 
 
 class Engine(Protocol):
-    """Answers users by a bundle, in this process or in another one."""
+    """Answers users by a bundle, in this process or in another one.
+
+    num_in_flight: batches that may be asked for before the answer to the first of them.
+    """
+
+    num_in_flight: int
 
     def start(self) -> None:
         """Loads the bundle and warms it up.
@@ -78,15 +90,19 @@ class Engine(Protocol):
             ImportError, OSError, RuntimeError, ValueError: the bundle cannot answer.
         """
 
-    def answer(self, asked: Sequence[Asked], rung: int) -> list[Told]:
-        """Answers users together.
+    def ask(self, asked: Sequence[Asked], rung: int) -> Future[list[Told]]:
+        """Asks for answers to users together; batches are answered in the order of the calls.
 
         Args:
             asked: at least one user.
             rung: of the ladder of ways, see `NUM_RUNGS`.
 
+        Returns:
+            The answers to come; or an error, such as `EngineGoneError`, if nobody was answered. One
+            user may be asked for again.
+
         Raises:
-            EngineGoneError, RuntimeError: nobody was answered. One user may be asked for again.
+            EngineGoneError: nobody is there to answer.
         """
 
     def call(self, name: str, content: bytes = b"") -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import torch
 
 from sidestep.catalog.latest import LatestAnswers
-from sidestep.service.asking import Asked, Refusal, RefusalError, Told
+from sidestep.service.asking import TOO_LATE, Asked, Refusal, RefusalError, Told
 from sidestep.service.calls import Calls
 from sidestep.service.config import ServiceConfig
 from sidestep.service.conversion import answer_json, checked_questions
@@ -26,6 +28,8 @@ _NUM_LATEST = 4
 
 class LocalEngine:
     """An engine in this process, see `sidestep.service.asking.Engine`."""
+
+    num_in_flight = 1
 
     def __init__(
         self, config: ServiceConfig, report: Callable[[int], None] = lambda generation: None
@@ -61,16 +65,28 @@ class LocalEngine:
         """Whether the bundle is loaded and warm."""
         return self._calls is not None
 
+    def ask(self, asked: Sequence[Asked], rung: int) -> Future[list[Told]]:
+        """Answers users together, before this call returns."""
+        answered: Future[list[Told]] = Future()
+        try:
+            answered.set_result(self.answer(asked, rung))
+        except Exception as error:
+            answered.set_exception(error)
+        return answered
+
     def answer(self, asked: Sequence[Asked], rung: int) -> list[Told]:
         """Answers users together. A request with a user who cannot be answered is refused whole."""
         bodies = {id(each.body): each.body for each in asked}
         found = {key: self._known_questions(body) for key, body in bodies.items()}
         places, questions = [], []
         told = [Told()] * len(asked)
+        now = time.monotonic()
         for place, each in enumerate(asked):
             known = found[id(each.body)]
             if isinstance(known, Refusal):
                 told[place] = Told(refusal=known)
+            elif each.deadline is not None and each.deadline <= now:
+                told[place] = Told(refusal=Refusal(status=503, detail=TOO_LATE, retry_after_s=1))
             else:
                 places.append(place)
                 questions.append(known[each.row])

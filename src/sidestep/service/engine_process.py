@@ -18,6 +18,7 @@ from contextlib import suppress
 from itertools import count
 from multiprocessing import get_context, util
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,11 @@ class EngineProcess:
     If the process ends, another one is started where this is the only worker; until then nobody is
     answered. Where there are other workers, this one ends, too: they take its connections, and
     another worker takes its place.
+
+    While one batch is answered, the next one waits in the process.
     """
+
+    num_in_flight = 2
 
     def __init__(
         self, config: ServiceConfig, report: Callable[[int], None] = lambda generation: None
@@ -100,26 +105,19 @@ class EngineProcess:
         number: int = self._process.pid
         return number
 
-    def answer(self, asked: Sequence[Asked], rung: int) -> list[Told]:
-        """Answers users together."""
+    def ask(self, asked: Sequence[Asked], rung: int) -> Future[list[Told]]:
+        """Sends users to be answered together."""
         bodies = {id(each.body): each.body for each in asked}
         numbers = {key: number for number, key in enumerate(bodies)}
-        rows = [(numbers[id(each.body)], each.row) for each in asked]
-        head, parts = self._asked({"call": _ANSWER, "rung": rung, "rows": rows}, [*bodies.values()])
-        return [
-            Told(
-                content=content,
-                degraded=degraded,
-                refusal=None if refused is None else Refusal(**refused),
-            )
-            for content, degraded, refused in zip(
-                parts, head["degraded"], head["refusals"], strict=True
-            )
-        ]
+        rows = [(numbers[id(each.body)], each.row, each.deadline) for each in asked]
+        head = {"call": _ANSWER, "rung": rung, "rows": rows}
+        told: Future[list[Told]] = Future()
+        self._send(head, [*bodies.values()]).add_done_callback(lambda frame: _settle(told, frame))
+        return told
 
     def call(self, name: str, content: bytes = b"") -> bytes:
         """Answers a call of another kind."""
-        return self._asked({"call": name}, [content])[1][0]
+        return _told_frame(self._send({"call": name}, [content]))[1][0]
 
     def close(self) -> None:
         """Ends the process after the batch that it works on."""
@@ -135,8 +133,8 @@ class EngineProcess:
             self._follower.join()
         self._forget()
 
-    def _asked(self, head: dict[str, Any], parts: Sequence[bytes]) -> Frame:
-        """Sends a frame, and waits for the frame that answers it."""
+    def _send(self, head: dict[str, Any], parts: Sequence[bytes]) -> Future[Frame]:
+        """Sends a frame; returns the frame to come that answers it."""
         number = next(self._numbers)
         future: Future[Frame] = Future()
         with self._lock:
@@ -148,12 +146,7 @@ class EngineProcess:
             except OSError as error:
                 del self._waiting[number]
                 raise EngineGoneError(_HAS_ENDED) from error
-        found, contents = future.result()
-        if (refused := found.get("refusal")) is not None:
-            raise RefusalError(**refused)
-        if (failure := found.get("failure")) is not None:
-            raise RuntimeError(failure)
-        return found, contents
+        return future
 
     def _begin(self) -> None:
         """Starts a process, and waits for its first frame.
@@ -254,8 +247,45 @@ class EngineProcess:
             future.set_result((head, parts))
 
 
+def _settle(told: Future[list[Told]], answered: Future[Frame]) -> None:
+    """Gives the answers of a frame, or its error, to whoever waits for them."""
+    try:
+        head, parts = _told_frame(answered)
+        answers = [
+            Told(
+                content=content,
+                degraded=degraded,
+                refusal=None if refused is None else Refusal(**refused),
+            )
+            for content, degraded, refused in zip(
+                parts, head["degraded"], head["refusals"], strict=True
+            )
+        ]
+    except Exception as error:
+        told.set_exception(error)
+    else:
+        told.set_result(answers)
+
+
+def _told_frame(answered: Future[Frame]) -> Frame:
+    """Waits for a frame.
+
+    Raises:
+        EngineGoneError, RefusalError, RuntimeError: there is no answer.
+    """
+    head, parts = answered.result()
+    if (refused := head.get("refusal")) is not None:
+        raise RefusalError(**refused)
+    if (failure := head.get("failure")) is not None:
+        raise RuntimeError(failure)
+    return head, parts
+
+
 def run_engine(connection: Connection, settings: str) -> None:
     """Answers frames until the other side hangs up: the process of an engine.
+
+    A thread reads frames, also while a batch is being answered, so that the next batch is here when
+    its turn comes and nobody waits to send a call.
 
     Args:
         connection: to the other side.
@@ -282,18 +312,24 @@ def run_engine(connection: Connection, settings: str) -> None:
         send(_frame({"failure": str(error)}, []))
         return
     send(_frame({"ready": True}, []))
+    batches: SimpleQueue[Frame | None] = SimpleQueue()
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        while True:
+
+        def hand_out() -> None:
             try:
-                head, parts = _read(connection)
-            except (EOFError, OSError):
-                break
-            if head["call"] == _END:
-                break
-            if head["call"] == _ANSWER:
-                send(_reply(engine, head, parts))
-            else:
-                threads.submit(lambda *frame: send(_reply(engine, *frame)), head, parts)
+                while (frame := _read(connection))[0]["call"] != _END:
+                    if frame[0]["call"] == _ANSWER:
+                        batches.put(frame)
+                    else:
+                        threads.submit(lambda *frame: send(_reply(engine, *frame)), *frame)
+            except (EOFError, OSError):  # the other side has hung up
+                pass
+            finally:
+                batches.put(None)
+
+        Thread(target=hand_out, name="sidestep-reader", daemon=True).start()
+        while (batch := batches.get()) is not None:
+            send(_reply(engine, *batch))
     engine.close()
 
 
@@ -303,7 +339,10 @@ def _reply(engine: LocalEngine, head: dict[str, Any], parts: list[bytes]) -> byt
     try:
         if head["call"] != _ANSWER:
             return _frame(number, [engine.call(head["call"], parts[0])])
-        asked = [Asked(body=parts[body], row=row) for body, row in head["rows"]]
+        asked = [
+            Asked(body=parts[body], row=row, deadline=deadline)
+            for body, row, deadline in head["rows"]
+        ]
         told = engine.answer(asked, head["rung"])
         ways = {
             "degraded": [each.degraded for each in told],

@@ -85,7 +85,8 @@ class RecommendApp:
         asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
         # The time counts from the first byte, also that in which the body was read.
         left_s = asked_ms / 1000 - (time.perf_counter() - scope["state"]["began"])
-        asked = [Asked(body=raw, row=row) for row in range(len(body.users))]
+        deadline = time.monotonic() + left_s
+        asked = [Asked(body=raw, row=row, deadline=deadline) for row in range(len(body.users))]
         answers = await _answered(self._scheduler(), asked, left_s, receive)
         for answer in answers:
             if answer.refusal is not None:

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from fastapi.testclient import TestClient
@@ -28,10 +29,19 @@ def app_of(folder, shops, **settings):
     return make_app(config, LocalEngine)  # in this process, where tests can slow it down
 
 
+@contextmanager
+def ready(app):
+    """A client of an application that has loaded its bundle."""
+    with TestClient(app) as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.01)
+        yield client
+
+
 @pytest.fixture
 def service(tmp_path, shops):
     limits = Limits(users=4, k=20, history=5, beams=20, body_bytes=2000)
-    with TestClient(app_of(tmp_path, shops, limits=limits)) as client:
+    with ready(app_of(tmp_path, shops, limits=limits)) as client:
         yield client
 
 
@@ -191,7 +201,7 @@ def test_the_service_changes_only_for_who_knows_the_token(service, caplog):
 
 
 def test_without_a_token_nobody_changes_the_service(tmp_path, shops):
-    with TestClient(app_of(tmp_path, shops, admin_token=None)) as client:
+    with ready(app_of(tmp_path, shops, admin_token=None)) as client:
         response = client.post("/v1/admin/reload", json={}, headers={"Authorization": "Bearer "})
         assert response.status_code == 403
 
@@ -222,7 +232,7 @@ def test_a_full_queue_says_when_to_come_again(tmp_path, shops, monkeypatch):
         answered.wait(30)
         return compute(self, questions, rung)
 
-    with TestClient(app) as client:
+    with ready(app) as client:
         monkeypatch.setattr(Answering, "answer", slow)
         waiting = [threading.Thread(target=ask, args=(client, ["id-1"], ["id-2"]))]
         waiting += [threading.Thread(target=ask, args=(client, ["id-3"], ["id-4"]))]
@@ -236,6 +246,42 @@ def test_a_full_queue_says_when_to_come_again(tmp_path, shops, monkeypatch):
         assert response.status_code == 429
         assert int(response.headers["retry-after"]) >= 1
         assert ask(client, ["id-1"]).status_code == 200
+
+
+def test_while_the_bundle_is_loaded_it_lives_and_says_when_to_come_again(
+    tmp_path, shops, monkeypatch
+):
+    may_load, start = threading.Event(), LocalEngine.start
+
+    def slow(self):
+        may_load.wait(30)
+        start(self)
+
+    monkeypatch.setattr(LocalEngine, "start", slow)
+    with TestClient(app_of(tmp_path, shops)) as client:
+        assert client.get("/healthz").status_code == 200
+        assert "sidestep_waiting 0.0" in client.get("/metrics").text
+        early = [client.get(path) for path in ("/readyz", "/v1/searches", "/v1/items/id-1")]
+        early += [ask(client, ["id-1"])]
+        early += [client.post("/v1/admin/reload", json={}, headers=ADMIN)]
+        for response in early:
+            assert response.status_code == 503
+            assert response.headers["retry-after"] == "1"
+            assert response.headers["content-type"] == "application/problem+json"
+            assert response.json()["detail"] == "the bundle is being loaded; try again later."
+        may_load.set()
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.01)
+        assert ask(client, ["id-1"]).status_code == 200
+
+
+def test_who_stops_it_while_it_loads_does_not_wait_for_ever(tmp_path, shops, monkeypatch):
+    closed, was_closed = threading.Event(), []
+    monkeypatch.setattr(LocalEngine, "start", lambda self: was_closed.append(closed.wait(30)))
+    monkeypatch.setattr(LocalEngine, "close", lambda self: closed.set())
+    with TestClient(app_of(tmp_path, shops)) as client:
+        assert client.get("/readyz").status_code == 503
+    assert was_closed == [True]
 
 
 def test_health_readiness_and_metrics(service):
@@ -290,7 +336,7 @@ def test_the_description_of_the_routes_is_whole(service):
 
 def test_a_request_that_comes_too_late_gets_no_list(tmp_path, shops):
     """The whole time is gone before the first batch: the body alone takes longer to read."""
-    with TestClient(app_of(tmp_path, shops)) as client:
+    with ready(app_of(tmp_path, shops)) as client:
         response = ask(client, ["id-1"], deadline_ms=0.001)
         assert response.status_code == 503
         assert "deadline passed" in response.json()["detail"]
@@ -334,7 +380,7 @@ def test_who_hangs_up_is_not_worked_for(tmp_path, shops, monkeypatch):
         await app(scope, receive, send)
         return statuses[0]
 
-    with TestClient(app) as client:
+    with ready(app) as client:
         waiting = threading.Thread(target=ask, args=(client, ["id-1"]), kwargs={"k": 7})
         waiting.start()
         while 7 not in asked:
@@ -395,7 +441,7 @@ def test_every_search_that_is_offered_is_answered(service):
 
 
 def test_an_exhaustive_search_of_a_large_catalog_is_refused_and_not_offered(tmp_path, shops):
-    with TestClient(app_of(tmp_path, shops, limits=Limits(exhaustive_items=11))) as client:
+    with ready(app_of(tmp_path, shops, limits=Limits(exhaustive_items=11))) as client:
         response = ask(client, ["id-1"], search={"name": "exhaustive"})
         assert response.status_code == 422
         assert "exhaustive asks for all 12 items" in response.json()["detail"]
@@ -439,6 +485,6 @@ def test_a_boost_that_means_nothing_is_refused(service, boost, words):
 
 def test_a_token_may_have_any_letters(tmp_path, shops):
     token = "pässwört-for-the-tests"
-    with TestClient(app_of(tmp_path, shops, admin_token=token)) as client:
+    with ready(app_of(tmp_path, shops, admin_token=token)) as client:
         headers = {"Authorization": f"Bearer {token}".encode()}
         assert client.post("/v1/admin/reload", json={}, headers=headers).status_code == 200

@@ -73,16 +73,17 @@ class Sending:
 
 
 def scheduler(answering, *, num_in_flight=1, ask=None, **settings):
+    reports = []
     made = Scheduler(
         ask or at_once(answering),
         Queueing(**{"max_wait_ms": 0, **settings}),
         num_rungs=len(answering.seconds),
         num_in_flight=num_in_flight,
         clock=answering.clock,
-        report=lambda report: made.reports.append(report),
+        report=reports.append,
         starts=False,
     )
-    made.reports = []
+    made.reports = reports
     return made
 
 

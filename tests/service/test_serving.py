@@ -101,6 +101,14 @@ def test_a_port_that_is_taken_is_said_before_anything_is_loaded(served, shops):
     assert f"--port {port}: nobody can listen there" in " ".join(done.stderr.split())
 
 
+def test_a_bundle_that_cannot_answer_ends_the_service_and_the_log_says_why(shops):
+    words = [sys.executable, "-m", "sidestep", "serve", str(shops / "damaged")]
+    words += ["--port", str(free_port()), "--device", "cpu"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "model.safetensors: not the file that manifest.json describes" in done.stderr
+
+
 def test_the_client_takes_all_that_is_known_of_a_user(client):
     with pytest.raises(RefusedError, match="times are given, and this network reads none"):
         client.recommend(["id-1"], times=[3])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import logging
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
+from threading import Thread
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
@@ -38,6 +42,11 @@ from sidestep.service.recommending import RecommendApp, recommend
 from sidestep.service.scheduler import Scheduler
 from sidestep.version import __version__
 
+_LOG = logging.getLogger("sidestep.service")
+
+_COULD_NOT_START = 3
+"""The exit status of a process that could not start. At this status, uvicorn ends all workers."""
+
 MakeEngine = Callable[[ServiceConfig, Callable[[int], None]], Engine]
 """A class of engines: of the settings, and of a function that is told about generations."""
 
@@ -45,24 +54,64 @@ MakeEngine = Callable[[ServiceConfig, Callable[[int], None]], Engine]
 class Service:
     """The parts of a running service; `start` makes them."""
 
-    scheduler: Scheduler[Asked, Told]
-
     def __init__(self, config: ServiceConfig, engine: MakeEngine) -> None:
         """Keeps the settings; nothing is loaded yet."""
         self.config = config
         self.metrics = Metrics()
         self.engine = engine(config, self.metrics.generation.set)
+        self._scheduler: Scheduler[Asked, Told] | None = None
+        self._thread: Thread | None = None
+        self._is_stopping = False
 
     def start(self) -> None:
-        """Loads the bundle and warms it up; the service listens after that."""
+        """Loads the bundle and warms it up.
+
+        Raises:
+            ImportError, OSError, RuntimeError, ValueError: the bundle cannot answer.
+        """
         self.engine.start()
-        self.scheduler = Scheduler(
+        self._scheduler = Scheduler(
             self.engine.ask,
             self.config.queueing,
             num_rungs=NUM_RUNGS,
             num_in_flight=self.engine.num_in_flight,
             report=self.metrics.of_batch,
         )
+        _LOG.info("the bundle is loaded; this worker answers")
+
+    def start_beside(self, failed: Callable[[], None]) -> None:
+        """Starts in a thread; until the bundle is loaded, requests are told to come again.
+
+        Args:
+            failed: is called in the thread if the bundle cannot answer.
+        """
+
+        def started() -> None:
+            try:
+                self.start()
+            except Exception:
+                if not self._is_stopping:
+                    _LOG.exception("the bundle cannot answer, so the service ends")
+                    failed()
+
+        self._thread = Thread(target=started, name="sidestep-start", daemon=True)
+        self._thread.start()
+
+    @property
+    def scheduler(self) -> Scheduler[Asked, Told]:
+        """Makes batches of the questions of all requests.
+
+        Raises:
+            EngineGoneError: the bundle is being loaded.
+        """
+        self._refuse_early()
+        assert self._scheduler is not None
+        return self._scheduler
+
+    @property
+    def num_waiting(self) -> int:
+        """Users in the queue."""
+        return 0 if self._scheduler is None else self._scheduler.num_waiting
 
     def told(self, name: str, content: BaseModel | None = None) -> Response:
         """The engine's answer to a call, see `sidestep.service.calls`.
@@ -70,13 +119,29 @@ class Service:
         Args:
             name: of the call.
             content: the message of the call; None for a call without one.
+
+        Raises:
+            EngineGoneError: the bundle is being loaded.
+            RefusalError: the call cannot be answered.
         """
+        self._refuse_early()
         asked = b"" if content is None else content.model_dump_json().encode()
         return Response(self.engine.call(name, asked), media_type="application/json")
 
+    def _refuse_early(self) -> None:
+        """Raises an `EngineGoneError` while the bundle is being loaded for the first time."""
+        if self._scheduler is None:
+            raise EngineGoneError("the bundle is being loaded; try again later.")
+
     def stop(self) -> None:
         """Answers all who wait, and ends the threads."""
-        self.scheduler.close()
+        self._is_stopping = True
+        if self._thread is not None:
+            if self._scheduler is None:  # it need not load to the end
+                self.engine.close()
+            self._thread.join()
+        if self._scheduler is not None:
+            self._scheduler.close()
         self.engine.close()
 
 
@@ -117,6 +182,9 @@ class _Routes:
 def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> RequestMiddleware:
     """The application of a service.
 
+    A single worker listens at once, and loads the bundle beside that. One of several workers loads
+    the bundle before it listens: the other workers take its requests meanwhile.
+
     Args:
         config: of the service. The state file must be there, see `SharedState.start`.
         engine: makes the engine.
@@ -125,7 +193,15 @@ def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> Reque
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(service.start)
+        loop = asyncio.get_running_loop()
+        if config.num_workers > 1:
+            await run_in_threadpool(service.start)
+        else:
+
+            def end() -> None:
+                loop.call_soon_threadsafe(sys.exit, _COULD_NOT_START)
+
+            service.start_beside(end)
         yield
         await run_in_threadpool(service.stop)
 
@@ -207,7 +283,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/metrics")
     def metrics() -> Response:
         """Metrics for Prometheus."""
-        service.metrics.waiting.set(service.scheduler.num_waiting)
+        service.metrics.waiting.set(service.num_waiting)
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 

@@ -58,7 +58,7 @@ class RefusalError(RuntimeError):
 
 
 class EngineGoneError(RuntimeError):
-    """The process of the engine has ended; another one is started."""
+    """Nobody is there to answer: the bundle is being loaded for the first time, or again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,8 +61,8 @@ def serve(
 ) -> None:
     """Answer requests over HTTP.
 
-    The bundle is loaded and tried on a few histories first; /readyz says when that is done. Then
-    POST /v1/recommend takes histories, and /docs describes all routes. The service groups requests
+    The bundle is loaded and tried on a few histories; until then, requests get 503 and /readyz
+    says so. Then POST /v1/recommend takes histories, and /docs describes all routes. The service groups requests
     into batches, refuses what it cannot answer in time, and takes a cheaper search when it is late.
 
     Requests that change the service need a secret: set the environment variable

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -332,6 +333,21 @@ def test_the_description_of_the_routes_is_whole(service):
     for path in described["paths"].values():
         for operation in path.values():
             assert operation["description"]
+    fields = described["components"]["schemas"]["User"]["properties"]
+    assert fields["history"]["description"] == "IDs of past items, oldest first; may be empty."
+
+
+def test_the_pages_load_nothing_from_elsewhere(service):
+    for page in ("/", "/docs"):
+        response = service.get(page)
+        assert "default-src 'self'" in response.headers["content-security-policy"]
+        assert "http" not in response.text
+        names = re.findall(r'(?:src|href)="([^"]+)"', response.text)
+        assert "page.css" in names
+        for name in names:
+            if name != "data:,":
+                assert service.get(f"/{name.removeprefix('./')}").status_code == 200, name
+    assert service.get("/redoc").status_code == 404
 
 
 def test_a_request_that_comes_too_late_gets_no_list(tmp_path, shops):

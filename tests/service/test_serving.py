@@ -224,6 +224,22 @@ def test_the_page_builds_a_history_compares_searches_and_grows_a_tree(page, shop
         page.screenshot(path=f"{folder}/service-{width}.png", full_page=True)
 
 
+def test_the_page_of_the_routes_loads_nothing_from_elsewhere(page, served):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{served[1]}/docs")
+    page.get_by_role("heading", name="POST /v1/recommend").wait_for()
+    paths = httpx.get(f"{served[1]}/openapi.json").json()["paths"]
+    names = {f"{method.upper()} {path}" for path in paths for method in paths[path]}
+    assert {*texts(page, "h2")} == names
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("cell", name="IDs of past items, oldest first").first.wait_for()
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(overflow) <= 0
+    assert all(url.startswith((served[1], "data:")) for url in asked)
+
+
 def test_a_killed_worker_is_replaced_and_the_others_answer_meanwhile(served):
     process, url, _ = served
     workers = children(process.pid)

@@ -210,6 +210,8 @@ def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> Reque
         version=__version__,
         summary="Recommendations by semantic IDs",
         lifespan=lifespan,
+        docs_url=None,  # these pages of the framework load scripts from the internet
+        redoc_url=None,
         responses=_REFUSED,
     )
     _add_errors(api)
@@ -249,7 +251,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    """The page for people; the description of the routes does not name its files."""
+    """The pages for people; the description of the routes does not name their files."""
     folder = resources.files("sidestep.service") / "page"
 
     def add(path: str, name: str, kind: str) -> None:
@@ -263,6 +265,8 @@ def _add_page(app: FastAPI) -> None:
     add("/", "index.html", "text/html")
     add("/page.css", "page.css", "text/css")
     add("/page.js", "page.js", "text/javascript")
+    add("/docs", "docs.html", "text/html")
+    add("/docs.js", "docs.js", "text/javascript")
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -313,6 +313,10 @@ def run_engine(connection: Connection, settings: str) -> None:
         return
     send(_frame({"ready": True}, []))
     batches: SimpleQueue[Frame | None] = SimpleQueue()
+
+    def reply(frame: Frame) -> None:
+        send(_reply(engine, *frame))
+
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
 
         def hand_out() -> None:
@@ -321,7 +325,7 @@ def run_engine(connection: Connection, settings: str) -> None:
                     if frame[0]["call"] == _ANSWER:
                         batches.put(frame)
                     else:
-                        threads.submit(lambda *frame: send(_reply(engine, *frame)), *frame)
+                        threads.submit(reply, frame)
             except (EOFError, OSError):  # the other side has hung up
                 pass
             finally:
@@ -329,7 +333,7 @@ def run_engine(connection: Connection, settings: str) -> None:
 
         Thread(target=hand_out, name="sidestep-reader", daemon=True).start()
         while (batch := batches.get()) is not None:
-            send(_reply(engine, *batch))
+            reply(batch)
     engine.close()
 
 

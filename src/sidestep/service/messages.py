@@ -22,13 +22,13 @@ ItemId = Annotated[StrictStr, StringConstraints(min_length=1, max_length=1000)]
 class _Asked(BaseModel):
     """A part of a request: what the service does not know is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class _Told(BaseModel):
     """A part of an answer: an older client passes over what a newer service adds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class User(_Asked):

@@ -62,8 +62,9 @@ def serve(
     """Answer requests over HTTP.
 
     The bundle is loaded and tried on a few histories; until then, requests get 503 and /readyz
-    says so. Then POST /v1/recommend takes histories, and /docs describes all routes. The service groups requests
-    into batches, refuses what it cannot answer in time, and takes a cheaper search when it is late.
+    says so. Then POST /v1/recommend takes histories, and /docs describes all routes. The service
+    groups requests into batches, refuses what it cannot answer in time, and takes a cheaper search
+    when it is late.
 
     Requests that change the service need a secret: set the environment variable
     SIDESTEP_ADMIN_TOKEN to at least 16 characters. Log lines are JSON, on standard error.

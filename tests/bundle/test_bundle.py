@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -137,6 +138,35 @@ def test_a_loaded_bundle_recommends_what_the_saved_network_would(tmp_path, kind)
     assert len(answer.item_ids) == len(answer.scores) == 5
     assert answer.scores == sorted(answer.scores, reverse=True)
     assert answer.titles == [f"Thing {item_id}" for item_id in answer.item_ids]
+
+
+def places_of(file):
+    """The ranges of addresses at which this process has mapped a file."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    ranges = [line.split()[0].split("-") for line in lines if line.endswith(str(file))]
+    return [range(int(first, 16), int(last, 16)) for first, last in ranges]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells the mappings")
+@pytest.mark.parametrize("kind", KINDS)
+def test_mapped_weights_stay_in_their_file_and_recommend_the_same(tmp_path, kind):
+    path = saved(tmp_path / "bundle", kind)
+    copied = load(path, device="cpu")
+    mapped = load(path, device="cpu", maps_weights=True)
+    histories = [["id-1", "id-2"], []]
+    for one, other in zip(
+        copied.recommend(histories, 5), mapped.recommend(histories, 5), strict=True
+    ):
+        assert one.item_ids == other.item_ids
+        assert one.scores == pytest.approx(other.scores)
+    if mapped.network is not None:
+        places = places_of(path / "model.safetensors")
+        parameters = [*mapped.network.parameters()]
+        assert parameters
+        for parameter in parameters:
+            assert any(parameter.data_ptr() in place for place in places)
+        for parameter in copied.network.parameters():
+            assert not any(parameter.data_ptr() in place for place in places)
 
 
 def test_popularity_counts(tmp_path):

@@ -36,6 +36,7 @@ from sidestep.bundle.networks import (
     build_network,
     description_of,
     kind_of,
+    leave_in_file,
 )
 from sidestep.bundle.parts import PARTS
 from sidestep.bundle.users import read_user_info, read_users
@@ -114,7 +115,11 @@ def save_bundle(
 
 
 def load(
-    path: Path | str, *, device: torch.device | str | None = None, verify: bool = True
+    path: Path | str,
+    *,
+    device: torch.device | str | None = None,
+    verify: bool = True,
+    maps_weights: bool = False,
 ) -> LoadedRecommender:
     """Loads a bundle, or the bundle of a training run.
 
@@ -122,6 +127,9 @@ def load(
         path: the folder that `save_bundle` wrote, or one that holds it as `bundle`.
         device: where to compute; None takes the GPU if there is one.
         verify: compare the hash of every file; without it, large catalogs load at once.
+        maps_weights: on a CPU, leave the weights in the mapped file, so that the processes of one
+            machine share them in memory. The files must then stay as they are while the
+            recommender lives.
 
     Raises:
         FileNotFoundError: there is no bundle, or one of its files is gone.
@@ -144,11 +152,16 @@ def load(
             if (folder / TOKENIZER).is_file():
                 of_language: Any = network
                 of_language.tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
+    is_mapped = maps_weights and chosen.type == "cpu"
+    if is_mapped and network is not None:
+        leave_in_file(network, weights)
     parts = {}
     for name, kept in manifest.parts.items():
         with _must_fit(folder / PARTS[name].file):
             own = load_file(folder / PARTS[name].file)
             parts[name] = PARTS[name].build(_config_of(kept), network, catalog, own)
+        if is_mapped:
+            leave_in_file(parts[name], own)
     users = user_info = None
     if (folder / USERS).is_file():
         user_info = read_user_info(folder / USERS)

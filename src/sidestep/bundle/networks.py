@@ -104,6 +104,23 @@ def build_network(
     return network
 
 
+def leave_in_file(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Gives a frozen module the very tensors of its file, in the place of copies with equal values.
+
+    Tensors of safetensors on a CPU are pages of the mapped file: the processes that read one file
+    share its pages in memory. A parameter that is no tensor of the file stays a copy.
+
+    Args:
+        module: has loaded the weights.
+        weights: of the file, by name.
+    """
+    loaded = getattr(module, "language_model", module)
+    for name, parameter in loaded.named_parameters():
+        found = weights.get(name)
+        if found is not None and found.dtype == parameter.dtype and found.shape == parameter.shape:
+            parameter.data = found
+
+
 def _completed(
     description: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:

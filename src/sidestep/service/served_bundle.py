@@ -297,7 +297,7 @@ class ServedBundle:
     def _load(self, path: Path, unavailable: frozenset[str]) -> _Loaded:
         """A bundle, after it has answered its canaries."""
         try:
-            whole = Snapshot.of(load(path, device=self._device))
+            whole = Snapshot.of(load(path, device=self._device, maps_weights=True))
             new = _Loaded.of(path, whole, unavailable)
             self._ask_canaries(new)
         except (ValueError, ImportError, FileNotFoundError) as error:

@@ -27,7 +27,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[
-        int, typer.Option(min=1, help="Workers, each with a copy of the network.")
+        int, typer.Option(min=1, help="Workers: processes for HTTP, each with an engine.")
     ] = 1,
     device: Annotated[
         str | None, typer.Option(help="Of the network. [default: a GPU if there is one]")

@@ -8,6 +8,7 @@ import torch
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.layout import WEIGHTS
 from sidestep.catalog.catalog import Catalog
+from sidestep.data.dataset import Dataset
 from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 
@@ -31,3 +32,14 @@ def shops(tmp_path_factory):
     weights = root / "damaged" / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     return root
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """A dataset of two users; the first one has taken an item that the shops do not know."""
+    users = {"a": [1, 2, 99, 4, 5], "b": [7, 8, 9]}
+    rows = [(user, f"id-{item}") for user, items in users.items() for item in items]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row")
+    path = tmp_path_factory.mktemp("data") / "dataset"
+    Dataset.from_frames(frame).save(path)
+    return path

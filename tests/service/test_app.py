@@ -187,6 +187,20 @@ def test_items_are_found_by_id_and_by_words_of_their_title(service):
     assert len(service.get("/v1/items?query=thing&limit=5").json()["items"]) == 5
 
 
+def test_examples_are_the_histories_of_test_rows_that_the_catalog_knows(tmp_path, shops, dataset):
+    with ready(app_of(tmp_path, shops, examples=dataset)) as client:
+        found = client.get("/v1/examples").json()["examples"]
+    assert [[item["item_id"] for item in each["items"]] for each in found] == [
+        ["id-1", "id-2", "id-4"],
+        ["id-7", "id-8"],
+    ]
+    assert found[1]["items"][0]["title"] == "Thing 7"
+
+
+def test_without_a_dataset_there_are_no_examples(service):
+    assert service.get("/v1/examples").json() == {"examples": []}
+
+
 def test_the_service_changes_only_for_who_knows_the_token(service, caplog):
     path, body = "/v1/admin/availability", {"unavailable": ["id-3"]}
     assert service.post(path, json=body).status_code == 401
@@ -319,6 +333,7 @@ def test_the_description_of_the_routes_is_whole(service):
     described = service.get("/openapi.json").json()
     assert {*described["paths"]} == {
         "/v1/recommend",
+        "/v1/examples",
         "/v1/explain",
         "/v1/searches",
         "/v1/items",

@@ -52,12 +52,12 @@ def children(pid):
 
 
 @pytest.fixture(scope="module")
-def served(shops, tmp_path_factory):
+def served(shops, dataset, tmp_path_factory):
     """The process, its address, and the file of its log."""
     folder, port = tmp_path_factory.mktemp("served"), free_port()
     command = [sys.executable, "-m", "sidestep", "serve", shops / "shop", "--port", port]
     command += ["--workers", 2, "--state", folder / "state.json", "--device", "cpu"]
-    command += ["--deadline-ms", 30_000]
+    command += ["--deadline-ms", 30_000, "--examples", dataset]
     log = folder / "log"
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -219,6 +219,11 @@ def test_the_page_builds_a_history_compares_searches_and_grows_a_tree(page, shop
     assert page.locator("#tree li.way").count() == 2, "the leaf and the prefix above it"
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(overflow) <= 0
+    page.get_by_label("Or take the history").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("() => document.querySelectorAll('#history button').length === 2")
+    assert texts(page, "#history button") == ["Thing 7", "Thing 8"]
     if folder := os.environ.get("SIDESTEP_SCREENSHOTS"):
         width = page.viewport_size["width"]
         page.screenshot(path=f"{folder}/service-{width}.png", full_page=True)

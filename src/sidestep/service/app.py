@@ -24,6 +24,7 @@ from sidestep.service.engine_process import EngineProcess
 from sidestep.service.messages import (
     Availability,
     CatalogItem,
+    Examples,
     ExplainRequest,
     ExplainResponse,
     ItemOfId,
@@ -230,6 +231,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     def searches() -> Response:
         """The searches that this bundle can be asked for by name."""
         return service.told("searches")
+
+    @app.get("/v1/examples", response_model=Examples)
+    def examples() -> Response:
+        """Histories to try, if the service was started with a dataset of examples."""
+        return service.told("examples")
 
     @app.post("/v1/explain", responses=_BUSY, response_model=ExplainResponse)
     def explain_search(body: ExplainRequest) -> Response:

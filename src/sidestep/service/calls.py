@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 import numpy as np
@@ -20,6 +20,8 @@ from sidestep.service.limits import refuse_large
 from sidestep.service.messages import (
     Availability,
     CatalogItem,
+    Example,
+    Examples,
     ExplainRequest,
     ExplainResponse,
     ItemOfId,
@@ -29,6 +31,7 @@ from sidestep.service.messages import (
     Reload,
     Searches,
     ServiceState,
+    TitledItem,
 )
 from sidestep.service.refusals import checked
 from sidestep.service.served_bundle import ServedBundle
@@ -40,19 +43,24 @@ Call = Callable[[bytes], BaseModel]
 class Calls:
     """The calls of an engine by name."""
 
-    def __init__(self, bundle: ServedBundle, limits: Limits) -> None:
+    def __init__(
+        self, bundle: ServedBundle, limits: Limits, examples: Sequence[Sequence[str]] = ()
+    ) -> None:
         """Makes the calls.
 
         Args:
             bundle: answers.
             limits: of one request.
+            examples: histories to try, as item IDs.
         """
+        self._histories = examples
         self._bundle = bundle
         self._limits = limits
         self._explaining = Lock()
         self.by_name: dict[str, Call] = {
             "ready": lambda content: self._ready(),
             "searches": lambda content: self._searches(),
+            "examples": lambda content: self._examples(),
             "explain": lambda content: self._explain(ExplainRequest.model_validate_json(content)),
             "item": lambda content: self._item(ItemOfId.model_validate_json(content)),
             "items": lambda content: self._items(ItemsOfWords.model_validate_json(content)),
@@ -93,6 +101,22 @@ class Calls:
             return checked(explain, self._bundle.answering, question)
         finally:
             self._explaining.release()
+
+    def _examples(self) -> Examples:
+        catalog = self._bundle.answering.snapshot.recommender.catalog
+        found = []
+        for history in self._histories:
+            indices = catalog.indices_of(history)
+            known = indices[indices != NO_ITEM]
+            ids = catalog.ids_of(known)
+            titles = ids if catalog.texts is None else catalog.titles_of(known)
+            items = [
+                TitledItem(item_id=item_id, title=title)
+                for item_id, title in zip(ids, titles, strict=True)
+            ]
+            if items:
+                found.append(Example(items=items))
+        return Examples(examples=found)
 
     def _item(self, asked: ItemOfId) -> CatalogItem:
         catalog = self._bundle.answering.snapshot.recommender.catalog

@@ -61,6 +61,9 @@ class ServiceConfig(BaseModel):
     state: Path
     """The file that all workers share, see `sidestep.service.state`."""
 
+    examples: Path | None = None
+    """A dataset whose test histories everyone may see; None shows none."""
+
     device: str | None = None
     """The device of the network; None takes a GPU if there is one."""
 

@@ -13,6 +13,7 @@ from sidestep.service.asking import TOO_LATE, Asked, Refusal, RefusalError, Told
 from sidestep.service.calls import Calls
 from sidestep.service.config import ServiceConfig
 from sidestep.service.conversion import answer_json, checked_questions
+from sidestep.service.examples import example_histories
 from sidestep.service.messages import RecommendRequest
 from sidestep.service.questions import Question
 from sidestep.service.refusals import REFUSALS, refusal
@@ -58,7 +59,8 @@ class LocalEngine:
             report=self._report,
         )
         self.bundle.start_watching()
-        self._calls = Calls(self.bundle, config.limits)
+        examples = [] if config.examples is None else example_histories(config.examples)
+        self._calls = Calls(self.bundle, config.limits, examples)
 
     @property
     def is_ready(self) -> bool:

@@ -261,6 +261,26 @@ class ItemsResponse(_Told):
     items: list[CatalogItem]
 
 
+class TitledItem(_Told):
+    """An item of a history."""
+
+    item_id: str
+    title: str | None
+
+
+class Example(_Told):
+    """The history of a user of a dataset."""
+
+    items: list[TitledItem]
+    """Oldest first; without items that the catalog lacks."""
+
+
+class Examples(_Told):
+    """Histories to try; none where the service was started without a dataset."""
+
+    examples: list[Example]
+
+
 class Availability(_Asked):
     """Items that leave all lists, and items that may come back."""
 

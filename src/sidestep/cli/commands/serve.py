@@ -42,6 +42,13 @@ def serve(
             help="A file that keeps the unavailable items for the next start. [default: forgotten]"
         ),
     ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            help="A dataset whose test histories the page offers. Everyone who reaches the "
+            "service can read them."
+        ),
+    ] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Users answered together.")] = 32,
     max_wait_ms: Annotated[
         float, typer.Option(min=0, max=1000, help="Time that a user waits for others.")
@@ -80,6 +87,8 @@ def serve(
     """
     _refuse_missing_extra()
     read_manifest(bundle_folder(bundle) / MANIFEST)  # says at once that there is none
+    if examples is not None and not examples.is_dir():
+        raise FileNotFoundError(f"--examples {examples}: no dataset here.")
     _refuse_taken(host, port)
     token = os.environ.get(TOKEN) or None
     if token is not None and len(token) < 16:
@@ -88,6 +97,7 @@ def serve(
         config = configs.ServiceConfig(
             bundle=bundle.absolute(),
             state=(Path(folder) / "state.json" if state is None else state).absolute(),
+            examples=None if examples is None else examples.absolute(),
             device=device,
             limits=configs.Limits(k=max_k, users=max_users, beams=max_beams),
             queueing=configs.Queueing(

@@ -164,9 +164,27 @@ async function offer() {
   if (!trees.length) at("tree-note").textContent = "This bundle has no tree of codes to show.";
 }
 
+/** Offers histories of users, if the service has some. */
+async function offerExamples() {
+  const { examples } = await asked("v1/examples");
+  at("example").append(...examples.map(({ items }, place) => {
+    const length = items.length === 1 ? "1 item" : `${items.length} items`;
+    const option = made("option", `User ${place + 1}: ${length}, the last one is ${titled(items.at(-1)).title}`);
+    option.value = String(place);
+    return option;
+  }));
+  at("example").addEventListener("change", () => {
+    const chosen = examples[Number(at("example").value)];
+    if (at("example").value === "" || !chosen) return;
+    history.splice(0, history.length, ...chosen.items.map(titled));
+    update();
+  });
+  at("examples").hidden = !examples.length;
+}
+
 for (const id of ["first", "second", "k", "seen"]) at(id).addEventListener("change", update);
 at("settings").addEventListener("submit", (event) => event.preventDefault());
 at("find").addEventListener("submit", find);
 at("grow").addEventListener("click", grow);
-await offer();
+await Promise.all([offer(), offerExamples()]);
 update();

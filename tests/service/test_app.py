@@ -5,6 +5,7 @@ import logging
 import re
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -22,12 +23,12 @@ TOKEN = "a-secret-of-the-tests"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def app_of(folder, shops, **settings):
+def app_of(folder, shops, *, make=LocalEngine, **settings):
     state = folder / "state.json"
     SharedState(state).start(shops / "shop")
     settings = {"admin_token": TOKEN, "queueing": Queueing(deadline_ms=60_000), **settings}
     config = ServiceConfig(bundle=shops / "shop", state=state, device="cpu", **settings)
-    return make_app(config, LocalEngine)  # in this process, where tests can slow it down
+    return make_app(config, make)  # in this process, where tests can slow it down
 
 
 @contextmanager
@@ -261,6 +262,51 @@ def test_a_full_queue_says_when_to_come_again(tmp_path, shops, monkeypatch):
         assert response.status_code == 429
         assert int(response.headers["retry-after"]) >= 1
         assert ask(client, ["id-1"]).status_code == 200
+
+
+class Holding(LocalEngine):
+    """Answers no batch before somebody says so."""
+
+    num_in_flight = 2
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.held, self.both = [], threading.Event()
+
+    def ask(self, asked, rung):
+        future = Future()
+        self.held.append((future, self.answer(asked, rung)))
+        if len(self.held) == 2:
+            self.both.set()
+        return future
+
+    def answer_held(self):
+        while self.held:
+            future, told = self.held.pop(0)
+            future.set_result(told)
+
+
+def test_the_next_batch_is_sent_while_one_is_answered(tmp_path, shops):
+    made = []
+
+    def engine(*given):
+        made.append(Holding(*given))
+        return made[0]
+
+    queueing = Queueing(max_batch=1, max_wait_ms=0, deadline_ms=60_000)
+    with (
+        ready(app_of(tmp_path, shops, make=engine, queueing=queueing)) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        responses = [threads.submit(ask, client, [history]) for history in ("id-1", "id-7")]
+        were_both = made[0].both.wait(10)
+        while not all(each.done() for each in responses):
+            made[0].answer_held()
+            time.sleep(0.01)
+        found = [listed(each.result(30).json()["answers"][0]) for each in responses]
+    assert were_both
+    right = load(shops / "shop", device="cpu").recommend([["id-1"], ["id-7"]], 10)
+    assert found == [each.item_ids for each in right]
 
 
 def test_while_the_bundle_is_loaded_it_lives_and_says_when_to_come_again(

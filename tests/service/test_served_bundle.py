@@ -4,6 +4,7 @@ import itertools
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,17 @@ def test_answers_are_those_of_the_library_whatever_stands_beside(shops, served):
     assert mixed[0] == expected[0]
     [narrow] = alone.recommend(histories[:1], 5, search=beam.policy(alone, num_leaves=5))
     assert mixed[1] == narrow.item_ids
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells the mappings")
+def test_the_weights_stay_in_their_file_which_all_engines_share(served):
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    ends = [line[0].split("-") for line in lines if line[-1].endswith("model.safetensors")]
+    places = [range(int(first, 16), int(last, 16)) for first, last in ends]
+    parameters = [*served.answering.snapshot.recommender.network.parameters()]
+    assert parameters
+    for parameter in parameters:
+        assert any(parameter.data_ptr() in place for place in places)
 
 
 def test_a_ladder_goes_down_to_popularity_and_says_so(served):

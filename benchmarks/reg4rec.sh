@@ -4,11 +4,15 @@
 #
 #   benchmarks/reg4rec.sh scientific /path/to/research-data "0 1 2"
 #   benchmarks/reg4rec.sh beauty     /path/to/research-data "0"
+#   benchmarks/reg4rec.sh toys       /path/to/research-data "0" taught
 #   benchmarks/reg4rec.sh scientific /path/to/research-data "0" ablations
+#
+# The parts: own (by likelihood, CORP, PARS and MSRA), taught (tree distillation), main (both), ablations.
 #
 # Resumable: run the same line again, and what is finished is skipped, what was interrupted goes on.
 # Appends the test rows to benchmarks/results/quality.jsonl, the rows of ablations with 2,000 users.
-# Settings were chosen on validation of scientific.
+# Settings were chosen on validation of scientific. PRECISION=bf16 is faster where the processor has
+# matrix units for it.
 set -euo pipefail
 dataset=$1 data=$2 seeds=${3:-0} part=${4:-main}
 cd "$(dirname "$0")/.."
@@ -16,6 +20,7 @@ sidestep=${SIDESTEP:-.venv/bin/sidestep}
 home=runs/$dataset
 results=benchmarks/results/quality.jsonl
 codes=256,256,256,256,256,256,256,256
+precision=${PRECISION:-auto}
 
 sources=(--text) category='{column: terms, min_count: 3, separator: ","}'
 shape=(--set model.num_layers=2 --set max_history=50) few=512 epochs=5
@@ -52,14 +57,16 @@ learn() {
     shift 3
     [[ -d $run/bundle ]] || $sidestep train --config configs/code-sets.yaml \
         --dataset "$home/dataset" --catalog "$home/$catalog" --out "$run" --seed "$seed" \
-        --set "model.category_head=$category" "${shape[@]}" "$@"
+        --set "model.category_head=$category" --set training.precision="$precision" \
+        "${shape[@]}" "$@"
 }
 
 # improve RUN OUT OPTIONS...
 improve() {
     local run=$1 out=$2
     shift 2
-    [[ -d $out/bundle ]] || $sidestep align "$run" --out "$out" "$@"
+    [[ -d $out/bundle ]] ||
+        $sidestep align "$run" --out "$out" --set training.precision="$precision" "$@"
 }
 
 # measure RUN METHOD OPTIONS...: evaluates once; a file beside the run says that it is done.
@@ -76,7 +83,8 @@ rewards=(--recipe reg4rec --set training.batch_size=16 --set objective.num_promp
     --set 'objective.likelihood={item_weight: 1.0, learned_steps: 3}' --set objective.scaling=mean-only
     --set objective.targets_per_window=2)
 
-main_rows() {
+# own_rows: REG4Rec's own forms, by likelihood, with CORP and after PARS and MSRA.
+own_rows() {
     local seed run
     sets opq-8x256 opq "$codes"
     for seed in $seeds; do
@@ -88,6 +96,16 @@ main_rows() {
             --search-option threshold=0.2 --selected
         improve "$run" "$home/reg4rec-pars-$seed" "${rewards[@]}" --seed "$seed"
         measure "$home/reg4rec-pars-$seed" reg4rec-pars --search beam --selected
+    done
+}
+
+# taught_rows: what tree distillation by head and graph adds.
+taught_rows() {
+    local seed run
+    sets opq-8x256 opq "$codes"
+    for seed in $seeds; do
+        run=$home/reg4rec-$seed
+        learn "$run" opq-8x256 "$seed"
         [[ -d $home/graphed-$seed/bundle ]] || $sidestep attach "$run" --ranker "$home/graph" \
             --weight 120 --out "$home/graphed-$seed"
         improve "$home/graphed-$seed" "$home/sets-graph-$seed" --recipe tree --seed "$seed" \
@@ -130,7 +148,9 @@ ablations() {
 }
 
 case $part in
-    main) main_rows ;;
+    main) own_rows && taught_rows ;;
+    own) own_rows ;;
+    taught) taught_rows ;;
     ablations) ablations ;;
-    *) echo "$part: is neither main nor ablations" >&2 && exit 2 ;;
+    *) echo "$part: is none of main, own, taught and ablations" >&2 && exit 2 ;;
 esac

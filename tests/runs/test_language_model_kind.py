@@ -283,6 +283,10 @@ def test_titles_are_written_token_by_token_by_every_search(folder, tmp_path):
     exact = sidestep.evaluate(made, dataset, search="exhaustive")
     beam = sidestep.evaluate(made, dataset, search="beam")
     assert exact.metrics["invalid_rate"] == beam.metrics["invalid_rate"] == 0
+    grounded = sidestep.evaluate(made, dataset, search="grounded")
+    assert grounded.metrics["HR@1"] == pytest.approx(beam.metrics["HR@1"])
+    [alike] = made.similar("i0", k=1)["title"]
+    assert {"red", "lamp"} & set(alike.split())
     lists = made.recommend([["i1"]], k=NUM_ITEMS, search=BeamSearch(num_beams=NUM_ITEMS))
     probs = np.exp(lists[0].scores).sum()
     assert probs == pytest.approx(1, abs=1e-3)

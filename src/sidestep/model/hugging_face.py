@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from sidestep.model import adapters
 from sidestep.model.config import LoraShape
@@ -217,6 +218,19 @@ class HuggingFaceModel(SemanticIdModel):
             matrices=matrix_flops(self.language_model.base_model),
             channels=config.num_hidden_layers * width,
         )
+
+    def catalog_vectors(self) -> Float[Tensor, "items dim"]:
+        """The mean of the input rows of the tokens that an item writes in a history."""
+        table: Any = self.language_model.get_input_embeddings().weight
+        tokens = self.history_tokens[self.flat_codes(self._every_item)]
+        is_written = tokens != SILENT
+        return functional.embedding_bag(
+            tokens[is_written], table, functional.pad(is_written.sum(dim=1).cumsum(0)[:-1], (1, 0))
+        )
+
+    @property
+    def _every_item(self) -> Int[Tensor, " items"]:
+        return torch.arange(self.num_items, device=self.code_tokens.device)
 
     def code_weights(
         self, items: Int[Tensor, " targets"]

@@ -12,6 +12,7 @@ from sidestep.search.specs import Guide
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
+    from sidestep.model import heads
     from sidestep.model import semantic_id_model as models
     from sidestep.search import live_item_support, process_reward, scorer
 
@@ -104,6 +105,15 @@ def _no_values(loaded: bundles.LoadedRecommender) -> str | None:
     )
 
 
+def _no_vectors(loaded: bundles.LoadedRecommender) -> str | None:
+    if isinstance(loaded.network, heads.HasItemVectors):
+        return None
+    return (
+        f"ranks items by their vectors, and this {loaded.kind} has none; take a run of kind "
+        "transformer, t5, code-sets or language-model."
+    )
+
+
 def _item_scorer(
     loaded: bundles.LoadedRecommender, spares_first_level: bool
 ) -> scorer.PrefixScorer:
@@ -147,6 +157,7 @@ GUIDES: Mapping[Guide, GuideRules] = {
         missing=_no_category_head,
         guidance=lambda loaded: _TWICE,
     ),
+    "vectors": GuideRules(missing=_no_vectors, guidance=lambda loaded: None),
     # The option `scorer` names this one, and `own_scorer` makes it.
     "scorer": GuideRules(missing=lambda loaded: None, guidance=lambda loaded: None),
 }

@@ -412,6 +412,7 @@ FIELDS: Mapping[str, Callable[[AskedSearch, bundles.LoadedRecommender, int], Any
     "ranker": lambda asked, loaded, num_leaves: loaded.item_ranker,
     "ranker_weight": lambda asked, loaded, num_leaves: asked.ranker_weight(loaded) or 1.0,
     "category_head": lambda asked, loaded, num_leaves: loaded.category_head,
+    "vectors": lambda asked, loaded, num_leaves: loaded.network,
 }
 """The fields of policies that are set from here, by name: what was asked for, what the bundle says,
 and the length of the lists."""

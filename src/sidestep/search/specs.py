@@ -21,13 +21,14 @@ Value = int | float | str | None
 SharedSetting = Literal["beams", "candidates", "likelihood_weight", "budget"]
 """A setting that has one name for all searches, whatever the field of the policy is called."""
 
-Guide = Literal["items", "process-reward", "values", "categories", "scorer"]
+Guide = Literal["items", "process-reward", "values", "categories", "vectors", "scorer"]
 """The part that a search goes by, beside likelihood.
 
 items: the network's item head, a ranker beside the network, or both.
 process-reward: the process reward model.
 values: the value head.
 categories: the network's category head.
+vectors: the network's vectors of items.
 scorer: a user's own scorer of prefixes, which the option `scorer` names by its import path.
 """
 
@@ -254,6 +255,13 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 name="item-head",
                 policy="sidestep.search.item_ranking:ItemRanking",
                 goes_by="items",
+                needs="items",
+            ),
+            SearchSpec(
+                name="grounded",
+                policy="sidestep.search.grounded:GroundedSearch",
+                reads=_BEAMS,
+                goes_by="vectors",
                 needs="items",
             ),
             SearchSpec(

@@ -105,12 +105,13 @@ def test_an_adapter_alone_learns_and_is_merged(folder, tmp_path, trained):
     assert all(changed) if trained == "lora" else not any(changed)
 
 
-def test_an_interrupted_training_of_an_adapter_goes_on_as_if_it_had_never_stopped(folder, tmp_path):
+@pytest.mark.parametrize("trained", ["lora", "all"])
+def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(folder, tmp_path, trained):
     tasks = {"tasks": {"id-to-title": 1.0, "titles-to-id": 1.0}, "texts_per_step": 2}
     catalog = titled_catalog()
 
     def run(name, *, seconds=None, resume=False):
-        config = run_of(folder, trained="lora", max_seconds=seconds, objective=tasks)
+        config = run_of(folder, trained=trained, max_seconds=seconds, objective=tasks)
         return fitted(config, tmp_path / name, seed=0, resume=resume, catalog=catalog)
 
     whole, _ = run("whole")

@@ -248,8 +248,8 @@ def from_table(
     """Import any table of interactions by the names of its columns.
 
     A table is a CSV, TSV, Parquet or JSON file, of which the texts may be gzipped, or a folder of
-    its parts. --min-value compares the column --value, --events and the weights of events the
-    column --event.
+    its parts, or a pattern of their names in quotes. --min-value compares the column --value,
+    --events and the weights of events the column --event.
 
     Examples:
 
@@ -265,6 +265,7 @@ def from_table(
     _check_out(out, path, items, users, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
+    thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     read = shown_working(import_table)(
         path,
         user=user,
@@ -283,10 +284,10 @@ def from_table(
             times=missing_times,
             words=split_names(missing_words),
         ),
+        thinning=asked.kept(thinning),
         name=name,
     )
-    thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
-    done = asked.weighted(thinned(read, asked.kept(thinning)))
+    done = asked.weighted(read)
     if event is None:
         done = guessing.with_doubt_about_events(done, path, taken=[user, item, time, value])
     write_dataset(done, out, name, dry_run=dry_run, json=json)

@@ -17,7 +17,7 @@ from sidestep.data.importers.cells import Cells, joined_cells
 from sidestep.data.importers.csv_cells import read_csv
 from sidestep.data.importers.ids import are_floats, are_rounded, as_whole_numbers
 from sidestep.data.importers.json_cells import look_at_json, read_json
-from sidestep.data.importers.sources import listed, parts_of
+from sidestep.data.importers.sources import folder_of, listed, parts_of
 from sidestep.data.importers.times import (
     Times,
     UnreadableTimesError,
@@ -212,7 +212,8 @@ def read_table(
 
     Args:
         path: a .csv, .tsv, .parquet, .jsonl, .ndjson or .json file; or a folder of such files, the
-            parts of one table. All but .parquet may be gzipped, with .gz after the suffix.
+            parts of one table; or a pattern of their names, such as log/*.parquet. All but .parquet
+            may be gzipped, with .gz after the suffix.
         columns: the columns to read; None reads all.
         lists: columns whose lists in JSON stay JSON. In other columns a list becomes one readable
             text.
@@ -222,9 +223,10 @@ def read_table(
         ValueError: if a file is damaged, empty or lacks a column; the message names the line if
             possible.
     """
-    parts = _parts(path)
+    parts = files_of(path)
     cells = [(part, _read(part, columns, lists)) for part in parts]
-    whole = joined_cells(path, cells) if path.is_dir() else cells[0][1]
+    folder = folder_of(path)
+    whole = cells[0][1] if folder is None else joined_cells(folder, cells)
     table = Table(path=path, frame=_without_index(whole.frame, columns), place_of=whole.place_of)
     for name in columns or ():
         table.column(name)
@@ -251,7 +253,7 @@ def look_at_table(path: Path, num_rows: int) -> pl.DataFrame:
         ValueError: if a file is damaged or empty; the message names the line if possible.
     """
     frames: list[pl.DataFrame] = []
-    for part in _parts(path):
+    for part in files_of(path):
         kind = kind_of(part)
         left = max(0, num_rows - sum(frame.height for frame in frames))
         if kind in JSON:
@@ -290,10 +292,10 @@ def no_rows(path: Path) -> ValueError:
     return ValueError(f"{path}: there are no rows in it; get it again from its source.")
 
 
-def _parts(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     """Files of a table. In a folder, these are the files that are not empty, all of one kind."""
     parts = parts_of(path)
-    if not path.is_dir():
+    if folder_of(path) is None:
         return parts
     filled = [part for part in parts if part.stat().st_size]
     if not filled:

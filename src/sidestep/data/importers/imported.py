@@ -114,7 +114,9 @@ def thinned(read: Dataset | Imported, how: Thinning) -> Imported:
 def _kept(done: Imported, kept: Dataset, why: str) -> Imported:
     """The import with a smaller dataset. `why` is the reason for leaving the others out."""
     num_left = len(done.dataset.interactions) - len(kept.interactions)
-    left_out = {**done.left_out, why: num_left} if num_left else done.left_out
+    left_out = dict(done.left_out)
+    if num_left:
+        left_out[why] = left_out.get(why, 0) + num_left
     return replace(done, dataset=kept, left_out=left_out)
 
 

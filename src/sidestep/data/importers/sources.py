@@ -26,9 +26,12 @@ _OTHERS = {
 
 
 def sha256_of(*paths: Path | None) -> dict[str, str]:
-    """SHA-256 of every file, by file name. A folder gives those of its parts; None is skipped."""
+    """SHA-256 of every file, by file name. A folder gives those of its parts; None is skipped.
+
+    A pattern gives the names that its folder would give.
+    """
     return {
-        part.relative_to(path.parent).as_posix(): file_sha256(part)
+        part.relative_to((folder_of(path) or path).parent).as_posix(): file_sha256(part)
         for path in paths
         if path is not None
         for part in parts_of(path)
@@ -38,6 +41,8 @@ def sha256_of(*paths: Path | None) -> dict[str, str]:
 def parts_of(path: Path) -> list[Path]:
     """Files of a table: the file itself, or the parts in its folder, ordered by their names.
 
+    A pattern, such as "log/*.parquet", names the parts in a folder.
+
     Spark and other programs write a table as a folder. Files whose names begin with "_" or "." are
     marks of such a program and are skipped.
 
@@ -45,19 +50,37 @@ def parts_of(path: Path) -> list[Path]:
         FileNotFoundError: there is nothing at the path.
         ValueError: there is no file in the folder.
     """
-    if not path.is_dir():
+    folder = folder_of(path)
+    if folder is None:
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file.")
         return [path]
+    found = folder.rglob("*") if path == folder else folder.glob(str(path.relative_to(folder)))
     parts = [
         part
-        for part in sorted(path.rglob("*"))
+        for part in sorted({*found})
         if part.is_file()
-        and not any(name.startswith(("_", ".")) for name in part.relative_to(path).parts)
+        and not any(name.startswith(("_", ".")) for name in part.relative_to(folder).parts)
     ]
+    if not parts and path != folder:
+        raise FileNotFoundError(f"{path}: no file has such a name.")
     if not parts:
         raise ValueError(f"{path}: there is no file in this folder; name a table or its folder.")
     return parts
+
+
+def folder_of(path: Path) -> Path | None:
+    """The folder that holds the parts of a table; None if the path is one file or nothing.
+
+    Of a pattern, such as "log/*/part-?.parquet", it is the folder before the first wildcard.
+    """
+    if path.is_dir():
+        return path
+    if path.exists():
+        return None
+    names = path.parts
+    wild = [i for i, name in enumerate(names) if any(sign in name for sign in "*?[")]
+    return Path(*names[: wild[0]]) if wild else None
 
 
 def unpacked(path: Path, raw: BufferedIOBase) -> BufferedIOBase:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.columns import read_table
-from sidestep.data.importers.imported import Imported
+from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
-from sidestep.data.importers.sources import listed, sha256_of
+from sidestep.data.importers.log import Thinning
+from sidestep.data.importers.shards import not_yet_done, read_core
+from sidestep.data.importers.sources import folder_of, listed, sha256_of
 from sidestep.data.importers.table_rows import Columns, Gaps, items_of, read_rows, users_of
 from sidestep.data.items import ItemTable
 
@@ -26,9 +28,13 @@ def import_table(
     users_path: Path | None = None,
     users_user: str | None = None,
     gaps: Gaps = Gaps(),  # noqa: B008 - frozen
+    thinning: Thinning | None = None,
     name: str | None = None,
 ) -> Imported:
     """Imports interactions, one per row, and tables of items and of users if there are any.
+
+    A k-core of Parquet files is read by streaming queries, see `read_core`. The dataset is the one
+    that whole tables give.
 
     Args:
         path: the interactions, see `read_table`.
@@ -45,17 +51,26 @@ def import_table(
             not described.
         users_user: the column of user IDs in `users_path`; None takes the same name as `user`.
         gaps: treatment of rows in which an ID or a time is missing.
+        thinning: which interactions are kept, see `thinned`; None keeps all, in their order.
         name: name of the dataset; None takes that of the file.
 
     Raises:
         ValueError: if a file is invalid; the message names the file and, if there is one, the line.
     """
     columns = Columns(user=user, item=item, time=time, event=event, value=value)
-    items = None
-    table = read_table(path, columns.all)
+    items, core, table = None, None, None
+    if thinning is None or thinning.k_core is None:
+        table = read_table(path, columns.all)
     if items_path is not None:
         items = read_items(items_path, items_item or item, text_columns)
+    if table is None and thinning is not None:
+        core = read_core(path, columns, items, gaps, thinning)
+    if core is not None and thinning is not None:
+        table, items, thinning = core.table, core.items, not_yet_done(thinning)
+    elif table is None:
+        table = read_table(path, columns.all)
     rows = read_rows(table, columns, items, items_name=str(items_path), gaps=gaps)
+    left_out = rows.left_out if core is None else core.left_out
     dataset = Dataset(
         interactions=rows.interactions,
         items=rows.items,
@@ -63,7 +78,8 @@ def import_table(
         sources=sha256_of(path, items_path, users_path),
         users=None if users_path is None else users_of(read_table(users_path), users_user or user),
     )
-    return Imported(dataset=dataset, left_out=rows.left_out, remarks=rows.remarks)
+    done = Imported(dataset=dataset, left_out=left_out, remarks=rows.remarks)
+    return done if thinning is None else thinned(done, thinning)
 
 
 def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None) -> ItemTable:
@@ -97,6 +113,6 @@ def _json_items(path: Path, text_columns: Sequence[str] | None) -> ItemTable:
 
 
 def _name_of(path: Path) -> str:
-    """Name of the file without its suffixes; pipelines and results use this plain name."""
-    name = path.name.removesuffix(".gz")
+    """Name of the file or folder without its suffixes, for pipelines and results."""
+    name = (folder_of(path) or path).name.removesuffix(".gz")
     return name.rpartition(".")[0] or name

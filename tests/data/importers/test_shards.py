@@ -1,4 +1,5 @@
-from datetime import datetime
+import errno
+import os
 
 import numpy as np
 import polars as pl
@@ -115,7 +116,8 @@ ODD = {
     "an ID was a rounded number": pl.lit("1.23E+11").alias("what"),
     "IDs are categories": pl.col("who").cast(pl.Categorical),
     "times are texts": pl.from_epoch("at").dt.strftime("%Y-%m-%d"),
-    "times have microseconds": pl.lit(datetime(2024, 1, 1, 0, 0, 0, 7)).alias("at"),
+    "a time has microseconds": pl.from_epoch("at").cast(pl.Datetime("us"))
+    + pl.duration(microseconds=(pl.int_range(pl.len()) == 7).cast(pl.Int64)),
     "a user is missing": pl.lit(None, pl.String).alias("who"),
 }
 
@@ -169,3 +171,13 @@ def test_only_numbers_are_counted_and_nothing_stays_on_the_disk(tmp_path, monkey
     import_table(folder, user="who", item="what", thinning=Thinning(k_core=2))
     assert counted == [pl.Schema({"row": pl.UInt32, "user": pl.UInt32, "item": pl.UInt32})]
     assert [*(tmp_path / "scratch").iterdir()] == []
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(self, file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = in_shards(tmp_path / "log", log())
+    monkeypatch.setattr(pl.LazyFrame, "sink_parquet", full)
+    with pytest.raises(ValueError, match=r"log: the disk of .* is too full.*TMPDIR"):
+        import_table(folder, **NAMES, thinning=Thinning(k_core=2))

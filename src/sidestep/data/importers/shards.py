@@ -13,8 +13,10 @@ reader of whole tables judges the log and makes the error or the repair.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from errno import ENOSPC
+from os import strerror
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import numpy as np
 import polars as pl
@@ -69,7 +71,8 @@ def read_core(
         the files must be refused or repaired.
 
     Raises:
-        ValueError: a time or a value is invalid, with its place; or a type of event is unknown.
+        ValueError: a time or a value is invalid, with its place; a type of event is unknown; there
+            is no k-core; or the disk of temporary files is full.
     """
     parts = files_of(path)
     names = columns.all
@@ -82,7 +85,12 @@ def read_core(
         with TemporaryDirectory(prefix="sidestep-") as folder:
             shards = _Shards(path=path, parts=parts, columns=columns, log=log, items=items)
             return shards.core(gaps, thinning, Path(folder) / "numbers.parquet")
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        if strerror(ENOSPC) in str(error):
+            raise ValueError(
+                f"{path}: the disk of {gettempdir()} is too full for the numbers of users and "
+                "items; name a folder on a larger disk in the variable TMPDIR."
+            ) from error
         return None  # a damaged file, which the reader of whole tables names
 
 

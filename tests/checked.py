@@ -109,7 +109,7 @@ def _resolved(hint: Any, names: dict[str, Any]) -> Any:
     holder.__annotations__ = {"hint": hint}
     try:
         return typing.get_type_hints(holder, names, include_extras=True)["hint"]
-    except NameError:
+    except (NameError, AttributeError):  # such as hashlib._Hash, which has no value
         return Any
 
 

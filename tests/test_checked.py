@@ -1,6 +1,7 @@
 """Calls of the package are checked, so that no test passes on arrays of a wrong shape or type."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -91,3 +92,12 @@ def test_functions_of_the_package_are_checked():
     refuses(group_advantages, torch.zeros(3))
     refuses(group_advantages, torch.zeros(3, 3).long())
     assert hasattr(cooccurrence_svd, "__wrapped__")
+
+
+def test_a_name_that_only_a_type_checker_knows_is_anything():
+    @check
+    def hashed(digest: "hashlib._Hash", number: int) -> int:
+        return number
+
+    assert hashed("anything", 2) == 2
+    refuses(hashed, "anything", "two")

@@ -182,7 +182,7 @@ def decoded(model: Any, histories: HistoryBatch) -> Decoded:
         tokens = model.code_tokens
         return Decoded(
             language_model=model.language_model,
-            prompt=model._prompts(histories).tokens,
+            prompt=model.prompts_of(histories).tokens,
             code_tokens=tokens,
             pad_token=int(model.opening[0]),
             item_tokens=tokens[model.flat_codes(every_item)],

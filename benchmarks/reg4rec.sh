@@ -148,7 +148,10 @@ ablations() {
 }
 
 case $part in
-    main) own_rows && taught_rows ;;
+    main)
+        own_rows
+        taught_rows
+        ;;
     own) own_rows ;;
     taught) taught_rows ;;
     ablations) ablations ;;

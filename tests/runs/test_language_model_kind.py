@@ -18,13 +18,14 @@ from sidestep.runs.config import checked_run
 from sidestep.runs.language_titles import END_OF_TITLE, title_catalog
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import whole_space
+from sidestep.tokenizer.title_codes import PADDING, title_codes
 
 from .test_learning import NUM_ITEMS, SIZES, a_catalog, a_split, fitted
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
-from sidestep.model.language_models import read_tokenizer, tokens_of  # noqa: E402
+from sidestep.model.language_models import read_language_model, read_tokenizer, tokens_of  # noqa: E402
 from tests.model.languages import write_language_model  # noqa: E402
 
 COLOURS = ("red", "blue", "green")
@@ -64,7 +65,7 @@ def run_of(folder, *, trained="all", epochs=2, max_seconds=None, objective=None,
 
 
 def test_it_learns_codes_and_words(folder, tmp_path):
-    tasks = {"tasks": "minionerec", "texts_per_step": 2, "text_weight": 0.3}
+    tasks = {"tasks": "minionerec", "texts_per_step": 2, "text_weight": 0.1}
     config = run_of(folder, epochs=40, objective=tasks)
     catalog = titled_catalog()
     network, _ = fitted(config, tmp_path, seed=0, catalog=catalog)
@@ -156,8 +157,9 @@ def test_a_bundle_and_a_folder_of_hugging_face_recommend_the_same(folder, tmp_pa
     tokens = read_token_map(tmp_path / "hf", bundle.catalog, max_history=1)
     back = network_from_hugging_face(tmp_path / "hf", bundle.catalog, tokens)
     assert back.description()["instruction"] == bundle.network.description()["instruction"]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
-    assert tokenizer("red<a_0>").input_ids[0] == 13
+    exported = read_language_model(str(tmp_path / "hf"))
+    assert exported.encode("red<a_0>")[0] == 13
+    assert exported.turn(chat=None) == bundle.network.prompt.turn
     batch = sidestep.step.HistoryBatch(items=torch.tensor([[1, 2]]), lengths=torch.tensor([2]))
     with torch.no_grad():
         ours, _ = bundle.network.encode(batch, capacity=0)
@@ -303,3 +305,30 @@ def test_a_catalog_of_other_tokens_and_tasks_over_titles_are_refused(folder):
     catalog = title_catalog(a_dataset(), str(folder), num_levels=12)
     with pytest.raises(ValueError, match=r"set objective\.tasks to none"):
         config.made_objective(config.untrained(catalog), catalog)
+
+
+def test_the_chance_that_a_title_ends_is_that_of_the_data(folder):
+    texts = pl.DataFrame({"title": ["red", "red", "red lamp", "red lamp", "blue lamp", "red lamp"]})
+    tokenizer = read_tokenizer(str(folder))
+    made = title_codes(tokens_of(tokenizer, texts["title"].to_list()), num_levels=4)
+    catalog = Catalog.build(
+        [f"i{item}" for item in range(6)], made.semantic_ids, made.codebook_sizes, texts=texts
+    )
+    network = run_of(folder, codes="titles").untrained(catalog)
+    assert network.prompt.silent
+    items = torch.arange(6)
+    batch = sidestep.step.HistoryBatch(items=items[None], lengths=torch.tensor([6]))
+    logits = network.level_logits(network.next_item_states(batch)[0], items, batch)
+    for level, tokens in enumerate(made.tokens):
+        probs = logits[:, level, : len(tokens)].softmax(dim=-1)
+        for code, token in enumerate(tokens):
+            if token == PADDING:  # takes nothing from the codes that are in question
+                assert (probs[:, code] < 1e-6).all() or len(tokens) == 1
+    beam = BeamSearch(num_beams=6).search(network, batch, whole_space(catalog.spanned))
+    assert beam.log_probs.exp().sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_catalog_of_titles_is_not_taken_for_semantic_ids(folder):
+    catalog = title_catalog(a_dataset(), str(folder), num_levels=12)
+    with pytest.raises(ValueError, match=r"set model\.codes to titles"):
+        run_of(folder).untrained(catalog)

@@ -53,3 +53,23 @@ def test_items_out_of_scope_are_neither_written_nor_ranked():
         allowed = set(range(1, 27, 2)) - set(unwanted[user].tolist())
         assert set(items) == allowed
         assert found.scores[user, len(items) :].isneginf().all()
+
+
+def test_items_that_share_codes_do_not_push_the_written_one_down():
+    ids = np.concatenate([IDS, np.repeat(IDS[:1], 20, axis=0), IDS[5:6]])
+    trie = Trie.build(ids, (3, 3, 3))
+
+    class Line:
+        def catalog_vectors(self):
+            return torch.tensor([*range(27), *[0] * 20, 5], dtype=torch.float32)[:, None] / 1000 + 8
+
+    for number in range(27):  # histories of one item
+        found = GroundedSearch(vectors=Line(), num_leaves=27).search(
+            MODEL, histories_of(number), Scope(trie=trie)
+        )
+        written = BeamSearch().search(MODEL, histories_of(number), Scope(trie=trie))
+        assert found.leaves[0, 0] == written.leaves[0, 0]
+        assert found.scores[0, 0] == 0
+        assert (found.scores[0].diff() <= 0).all()
+        assert len(set(found.leaves[0].tolist())) == 27
+        assert (found.scores[0, 1:] < 0).all()

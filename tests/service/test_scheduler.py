@@ -72,7 +72,7 @@ class Sending:
         future.set_result([2 * question for question in questions])
 
 
-def scheduler(answering, *, num_in_flight=1, ask=None, **settings):
+def scheduler(answering, *, num_in_flight=1, ask=None, is_late=lambda answer: False, **settings):
     reports = []
     made = Scheduler(
         ask or at_once(answering),
@@ -81,6 +81,7 @@ def scheduler(answering, *, num_in_flight=1, ask=None, **settings):
         num_in_flight=num_in_flight,
         clock=answering.clock,
         report=reports.append,
+        is_late=is_late,
         starts=False,
     )
     made.reports = reports
@@ -193,6 +194,21 @@ def test_a_long_queue_goes_down_the_ladder_and_a_short_one_up_again():
     assert made.num_late == 0
     made.submit(0)
     assert worked(made)[0].rung == 0
+
+
+def test_refusals_of_who_is_late_are_counted_and_do_not_make_a_rung_look_fast():
+    answering = Answering(Clock(), (1.0, 0.1))
+    made = scheduler(answering, is_late=lambda answer: answer < 0, deadline_ms=60_000)
+    made.submit(0)
+    made.work_once()
+    answering.seconds = (0.0, 0.1)  # a refusal takes no time
+    for _ in range(20):
+        made.submit(-1)
+        made.work_once()
+    assert made.num_late == 20
+    hasty = made.submit(2, deadline_s=0.5)
+    assert [report.rung for report in worked(made)] == [1], "the best rung takes a second"
+    assert hasty.result(0) == 4
 
 
 def test_one_slow_answer_does_not_degrade_the_lists_for_ever():

@@ -44,7 +44,7 @@ def tasks_of(language, task, **more):
         titles=TITLES, queries=QUERIES, ids=ids_in_words(IDS, language_models.code_token)
     )
     turn = Turn(before="<s>", after=" ", end=END)
-    return LanguageTasks(config, words, language_models.tokenizer_json(language), turn)
+    return LanguageTasks(config, words, language_models.tokenizer_text(language.tokenizer), turn)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sidestep.bundle.layout import CARD
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.networks import tokenizer_of
 from sidestep.catalog.catalog import Catalog
 from sidestep.files import check_replaceable, read_json, whole_folder, write_json
 from sidestep.model.heads import HasLlamaForm
@@ -36,7 +37,11 @@ try:
     )
 
     from sidestep.model.hugging_face import HuggingFaceModel
-    from sidestep.model.language_models import code_token
+    from sidestep.model.language_models import (
+        code_token,
+        tokenizer_of_text,
+        tokenizer_text,
+    )
 except ImportError as error:
     raise ImportError(
         "Hugging Face models need the extra `hf` (transformers 5 or later): "
@@ -55,9 +60,9 @@ class TokenMap(BaseModel):
     """Tokens of a language model's vocabulary by the code that each of them writes.
 
     start_token: stands before every history.
-    instruction: stand behind it.
+    instruction: the tokens behind the start token.
     code_tokens: per level the token of each code.
-    after_item: stand behind every item of a history.
+    after_item: the tokens behind every item of a history.
     silent_codes: flat code ids that write nothing in a history, see `PromptTokens`.
     max_history: most recent items that the model was shown.
     """
@@ -126,7 +131,7 @@ def export_hugging_face(path: Path, loaded: LoadedRecommender, *, card: str | No
     check_export_place(path)
     with whole_folder(path) as folder:
         language_model.save_pretrained(folder, safe_serialization=True)
-        _tokenizer(tokens, getattr(network, "tokenizer", None)).save_pretrained(folder)
+        _tokenizer(tokens, tokenizer_of(network)).save_pretrained(folder)
         write_json(folder / TOKENS_FILE, tokens.model_dump(mode="json"))
         loaded.catalog.to("cpu").save(folder / CATALOG_FOLDER)
         if card is not None:
@@ -225,9 +230,11 @@ def network_from_hugging_face(
 
 
 def _tokenizer_text(folder: Path) -> str | None:
-    """The tokenizer of a folder as JSON; None where there is none in this form."""
-    file = folder / "tokenizer.json"
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+    """The tokenizer of a folder as a bundle keeps it; None where there is none in a fast form."""
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    tokenizers: Any = AutoTokenizer
+    return tokenizer_text(tokenizers.from_pretrained(folder, local_files_only=True))
 
 
 def _tokenizer(tokens: TokenMap, own: str | None) -> Any:
@@ -235,9 +242,8 @@ def _tokenizer(tokens: TokenMap, own: str | None) -> Any:
 
     It turns "<a_12><b_3>" into the start token and the tokens of the codes.
     """
-    made: Any = PreTrainedTokenizerFast
     if own is not None:
-        return made(tokenizer_object=Tokenizer.from_str(own))
+        return tokenizer_of_text(own)
     words = {
         code_token(level, code): token
         for level, row in enumerate(tokens.code_tokens)
@@ -248,6 +254,7 @@ def _tokenizer(tokens: TokenMap, own: str | None) -> Any:
     tokenizer.post_processor = TemplateProcessing(
         single=f"{_START} $A", special_tokens=[(_START, tokens.start_token)]
     )
+    made: Any = PreTrainedTokenizerFast
     return made(tokenizer_object=tokenizer, bos_token=_START, unk_token=_START, pad_token=_START)
 
 

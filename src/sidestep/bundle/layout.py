@@ -5,8 +5,8 @@ from sidestep.bundle.parts import PARTS
 from sidestep.catalog.stored import CATALOG_FILES
 
 WEIGHTS = "model.safetensors"
-TOKENIZER = "tokenizer.json"
-"""The tokenizer of a language model, in the form of the library tokenizers."""
+TOKENIZER = "language_tokenizer.json"
+"""The tokenizer of a language model, see `kept_tokenizer`."""
 USERS = "users.parquet"
 CATALOG = "catalog"
 CARD = "README.md"

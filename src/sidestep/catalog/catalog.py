@@ -43,7 +43,8 @@ from sidestep.files import check_replaceable, whole_folder, write_json
 from sidestep.padding import NO_ITEM
 
 _CONTENTS = (MANIFEST, "*.npy", "*.arrow", "*.parquet", *COMPANIONS)
-_TITLE_COLUMNS = ("title", "name", "terms")
+TITLE_COLUMNS = ("title", "name", "terms")
+"""Columns of texts that may be titles, the best first."""
 _NO_TEXTS = "this catalog has no item texts; build it with `texts`."
 
 
@@ -485,9 +486,9 @@ class Catalog:
 
 
 def _title_column(texts: pl.LazyFrame) -> pl.Series:
-    """The column by which items are called: the first one of `_TITLE_COLUMNS`, else the first."""
+    """The column by which items are called: the first one of `TITLE_COLUMNS`, else the first."""
     names = texts.collect_schema().names()
-    named = [name for name in _TITLE_COLUMNS if name in names]
+    named = [name for name in TITLE_COLUMNS if name in names]
     return texts.select((named or names)[0]).collect().to_series()
 
 

@@ -374,7 +374,7 @@ class LanguageModelConfig(BaseModel):
     every weight."""
 
     lora: LoraShape = LoraShape()
-    """Of `trained: lora` alone."""
+    """The low-rank weights; only `trained: lora` reads them."""
 
     codes: Literal["new-tokens", "titles"] = "new-tokens"
     """`new-tokens`: each code is a token of its own, as in LC-Rec and MiniOneRec. `titles`: the

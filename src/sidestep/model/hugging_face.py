@@ -41,6 +41,9 @@ except ImportError as error:
         "pip install 'sidestep[hf]'."
     ) from error
 
+_NEVER = -1e4
+"""The logit of a code that is never in question."""
+
 ATTENTION = "sidestep"
 """Name under which our attention is registered: PyTorch's, but masked groups share their keys."""
 
@@ -118,9 +121,8 @@ class HuggingFaceModel(SemanticIdModel):
     one way: its attention is set to `ATTENTION`, which computes the same.
 
     prompt: the tokens of prompts.
-    tokenizer: turns texts into tokens of the model, as the JSON text of a `tokenizers.Tokenizer`;
-        None where nobody gave one.
-    adapter: the PEFT model around the language model while an adapter of it learns, else None.
+    tokenizer: turns texts into tokens of the model, as a text of `kept_tokenizer`; None where
+        nobody gave one.
     """
 
     reader = CodeReader()
@@ -161,7 +163,8 @@ class HuggingFaceModel(SemanticIdModel):
         self.language_model = language_model
         self.prompt = prompt
         self.tokenizer = tokenizer
-        self.adapter: adapters.Adapter | None = None
+        # In a tuple, so that the weights of the adapted model are not registered twice.
+        self._adapters: tuple[adapters.Adapter, ...] = ()
         for name, tokens in (
             ("code_tokens", prompt.codes.long()),
             ("history_tokens", prompt.history_tokens()),
@@ -204,7 +207,7 @@ class HuggingFaceModel(SemanticIdModel):
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"]:
         """See `CountsFlops.flops_by_depth`."""
-        lengths = self._prompts(histories).lengths
+        lengths = self.prompts_of(histories).lengths
         backbone = self.backbone_flops.by_depth(lengths, self.num_levels)
         return backbone + self.head_flops(self.text_config.hidden_size)
 
@@ -221,12 +224,12 @@ class HuggingFaceModel(SemanticIdModel):
 
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
         """The mean of the input rows of the tokens that an item writes in a history."""
-        table: Any = self.language_model.get_input_embeddings().weight
-        tokens = self.history_tokens[self.flat_codes(self._every_item)]
-        is_written = tokens != SILENT
-        return functional.embedding_bag(
-            tokens[is_written], table, functional.pad(is_written.sum(dim=1).cumsum(0)[:-1], (1, 0))
-        )
+        embedding: Any = self.language_model.get_input_embeddings()
+        rows: Tensor = embedding(self.code_tokens)  # also those that learn in an adapter
+        codes = self.flat_codes(self._every_item)
+        is_written = self.history_tokens[codes] != SILENT
+        starts = functional.pad(is_written.sum(dim=1).cumsum(0)[:-1], (1, 0))
+        return functional.embedding_bag(codes[is_written], rows, starts)
 
     @property
     def _every_item(self) -> Int[Tensor, " items"]:
@@ -248,8 +251,15 @@ class HuggingFaceModel(SemanticIdModel):
     def row_logits(
         self, states: Float[Tensor, "*batch dim"], start: int, stop: int
     ) -> Float[Tensor, "*batch codes"]:
-        """See `SemanticIdModel.row_logits`; reads the rows of these codes alone."""
-        return states @ self._rows_of_codes(start, stop).to(states.dtype).T
+        """See `SemanticIdModel.row_logits`; reads the rows of these codes alone.
+
+        A silent code is never in question: it is the only code behind the end of a title. So it
+        takes no share from the other codes of its level, and alone it has the probability 1.
+        """
+        logits = states @ self._rows_of_codes(start, stop).to(states.dtype).T
+        if not self.prompt.silent:
+            return logits
+        return logits.masked_fill(self.history_tokens[start:stop] == SILENT, _NEVER)
 
     def _rows_of_codes(self, start: int, stop: int) -> Float[Tensor, "codes dim"]:
         """Rows of the head; those that learn in an adapter, where there is one."""
@@ -271,17 +281,18 @@ class HuggingFaceModel(SemanticIdModel):
             ImportError, ValueError: see `adapters.adapted`.
         """
         new_tokens = self.code_tokens.tolist() if learns_rows else []
-        self.adapter = adapters.adapted(self.language_model, new_tokens=new_tokens, lora=lora)
+        made = adapters.adapted(self.language_model, new_tokens=new_tokens, lora=lora)
+        self._adapters = (made,)
 
     def merge_adapter(self) -> None:
         """Adds the adapter to the weights of the language model, if there is one."""
-        if self.adapter is not None:
-            self.adapter.merge_and_unload()
-            self.adapter = None
+        for adapter in self._adapters:
+            adapter.merge_and_unload()
+        self._adapters = ()
 
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
-        prompts = self._prompts(histories)
+        prompts = self.prompts_of(histories)
         tokens, lengths = prompts.tokens, prompts.lengths
         users = tokens.shape[0]
         states, layers = self._cached(tokens, SlottedCache((), 0))
@@ -326,7 +337,7 @@ class HuggingFaceModel(SemanticIdModel):
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
         """See `SemanticIdModel.next_item_states`."""
-        prompts = self._prompts(histories)
+        prompts = self.prompts_of(histories)
         # The last token of all predicts nothing, unless codes that write nothing follow.
         read = prompts.tokens if self.prompt.silent else prompts.tokens[:, :-1]
         states: Tensor = self.language_model.base_model(
@@ -353,7 +364,7 @@ class HuggingFaceModel(SemanticIdModel):
             logits: Tensor = _head(self.language_model)(widened(states[wanted]))
         return logits
 
-    def _prompts(self, histories: HistoryBatch) -> Prompts:
+    def prompts_of(self, histories: HistoryBatch) -> Prompts:
         """The opening and the histories as tokens.
 
         Raises:
@@ -420,7 +431,7 @@ class HuggingFaceModel(SemanticIdModel):
             # The second column: the first is a sibling, which must not be seen.
             step, _ = self.extend(context, first, first + ROOT_SLOT, first + 1, is_node=first == 0)
             ours = step.hidden[0, 1] @ self.head_weight.T
-            tokens = torch.cat([self._prompts(prompt).tokens, self.code_tokens[:1][None]], dim=1)
+            tokens = torch.cat([self.prompts_of(prompt).tokens, self.code_tokens[:1][None]], dim=1)
             theirs = model(input_ids=tokens, use_cache=False).logits[0, -1, self.code_tokens]
         finally:
             model.train(was_training)

@@ -3,7 +3,6 @@
 Needs the extra `hf`. Weights are only ever read from safetensors.
 """
 
-import json
 import string
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.model.flat_codes import level_starts
+from sidestep.model.kept_tokenizer import backend_of, kept_text, settings_of
 from sidestep.model.prompt_tokens import Turn
 
 try:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+    from tokenizers import Tokenizer
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        PreTrainedModel,
+        PreTrainedTokenizerFast,
+    )
 except ImportError as error:
     raise ImportError(
         "Language models need the extra `hf` (transformers 5 or later): pip install 'sidestep[hf]'."
@@ -163,7 +169,16 @@ def _found(source: str) -> Iterator[None]:
 
 
 def code_token(level: int, code: int) -> str:
-    """Name of a code in a vocabulary: `<a_12>` is code 12 of level 0."""
+    """Name of a code in a vocabulary: `<a_12>` is code 12 of level 0.
+
+    Raises:
+        ValueError: the levels have more than the 26 letters.
+    """
+    if level >= len(string.ascii_lowercase):
+        raise ValueError(
+            "the tokens of codes have a letter per level, and there are more than 26 levels; "
+            "tokenize with fewer levels."
+        )
     return f"<{string.ascii_lowercase[level]}_{code}>"
 
 
@@ -238,10 +253,19 @@ def tokens_of(tokenizer: Any, texts: Sequence[str | None]) -> list[list[int]]:
     return tokens
 
 
-def tokenizer_json(language: LanguageModel) -> str:
-    """The tokenizer as one JSON text, which a bundle keeps."""
-    backend: str = language.tokenizer.backend_tokenizer.to_str()
-    return json.dumps(json.loads(backend), ensure_ascii=False)
+_KEPT_SETTINGS = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
+
+
+def tokenizer_text(tokenizer: Any) -> str:
+    """A tokenizer as the text that a bundle keeps, see `kept_tokenizer`."""
+    settings = {name: getattr(tokenizer, name, None) for name in _KEPT_SETTINGS}
+    return kept_text(tokenizer.backend_tokenizer.to_str(), settings)
+
+
+def tokenizer_of_text(text: str) -> Any:
+    """The tokenizer of transformers behind the text of a bundle."""
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=Tokenizer.from_str(backend_of(text)), **settings_of(text))
 
 
 def _rows_of_codes(

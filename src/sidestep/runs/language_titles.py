@@ -20,8 +20,6 @@ with imported_when_used():
 END_OF_TITLE = "\n"
 """The text that ends a title."""
 
-_TITLES = ("title", "name", "terms")
-
 
 def title_catalog(dataset: Dataset, source: str, *, num_levels: int) -> catalogs.Catalog:
     """The catalog of the titles of a dataset.
@@ -35,11 +33,11 @@ def title_catalog(dataset: Dataset, source: str, *, num_levels: int) -> catalogs
         FileNotFoundError, ValueError: see `read_language_model`; or the items have no titles.
     """
     frame = dataset.items.frame
-    name = next((column for column in _TITLES if column in frame.columns), None)
+    name = next((column for column in catalogs.TITLE_COLUMNS if column in frame.columns), None)
     if name is None:
         raise ValueError(
             "--titles reads the titles of items, and the dataset has none of the columns "
-            f"{', '.join(_TITLES)}; import the items with their titles."
+            f"{', '.join(catalogs.TITLE_COLUMNS)}; import the items with their titles."
         )
     tokenizer = language_models.read_tokenizer(source)
     made = _codes(tokenizer, frame[name].to_list(), num_levels)
@@ -70,22 +68,46 @@ def prompt_of_titles(
     Raises:
         ValueError: the codes of the catalog are not the tokens of its titles.
     """
-    made = _codes(language.tokenizer, titles_of(catalog), catalog.num_levels)
-    same = made.codebook_sizes == catalog.codebook_sizes
-    if not same or not bool((catalog.semantic_ids.cpu().numpy() == made.semantic_ids).all()):
+    if not are_titles(language, catalog):
         raise ValueError(
             "model.codes: titles needs a catalog whose codes are the tokens of titles under this "
             "tokenizer; make it with 'sidestep tokenize DATASET --titles LANGUAGE_MODEL', with the "
             "language model of this run."
         )
-    [end] = language.encode(END_OF_TITLE)[:1] or [language.tokenizer.eos_token_id]
-    flat = made.flat_tokens
+    end = _end_of_title(language)
+    flat = _codes(language.tokenizer, titles_of(catalog), catalog.num_levels).flat_tokens
     return prompt_tokens.PromptTokens(
         opening=opening,
         codes=torch.tensor([end if token in (END, PADDING) else token for token in flat]),
         silent=tuple(code for code, token in enumerate(flat) if token == PADDING),
         turn=turn,
     )
+
+
+def _end_of_title(language: language_models.LanguageModel) -> int:
+    """The token of the end of a title.
+
+    Raises:
+        ValueError: the tokenizer has neither such a token nor one for the end of a text.
+    """
+    # Some tokenizers put a mark before the text; the last token is the new line.
+    for token in language.encode(END_OF_TITLE)[-1:]:
+        if language.tokenizer.decode([token]) == END_OF_TITLE:
+            return token
+    end: int | None = language.tokenizer.eos_token_id
+    if end is None:
+        raise ValueError(
+            "the tokenizer of the language model has no token for a new line and none for the end "
+            "of a text, so nothing can end a title; name another language model."
+        )
+    return end
+
+
+def are_titles(language: language_models.LanguageModel, catalog: catalogs.Catalog) -> bool:
+    """Whether the codes of a catalog are the tokens of its titles."""
+    made = _codes(language.tokenizer, titles_of(catalog), catalog.num_levels)
+    same = made.codebook_sizes == catalog.codebook_sizes
+    return same and bool((catalog.semantic_ids.cpu().numpy() == made.semantic_ids).all())
 
 
 def titles_of(catalog: catalogs.Catalog) -> Sequence[str | None]:

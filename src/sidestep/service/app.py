@@ -77,6 +77,7 @@ class Service:
             num_rungs=NUM_RUNGS,
             num_in_flight=self.engine.num_in_flight,
             report=self.metrics.of_batch,
+            is_late=lambda told: told.is_late,
         )
         _LOG.info("the bundle is loaded; this worker answers")
 

@@ -74,6 +74,11 @@ class Told:
     degraded: str | None = None
     refusal: Refusal | None = None
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline passed before the turn of the user came."""
+        return self.refusal is not None and self.refusal.detail == TOO_LATE
+
 
 class Engine(Protocol):
     """Answers users by a bundle, in this process or in another one.

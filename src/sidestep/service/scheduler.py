@@ -111,6 +111,7 @@ class Scheduler(Generic[Q, A]):
         num_in_flight: int = 1,
         clock: Callable[[], float] = time.monotonic,
         report: Callable[[BatchReport], None] = lambda report: None,
+        is_late: Callable[[A], bool] = lambda answer: False,
         starts: bool = True,
     ) -> None:
         """Starts the thread.
@@ -124,12 +125,14 @@ class Scheduler(Generic[Q, A]):
             num_in_flight: batches that are sent before the answer to the first of them.
             clock: seconds.
             report: is told about every batch that was answered, in the thread of the answer.
+            is_late: whether an answer is a refusal, since the deadline passed before its turn.
             starts: False leaves the work to calls of `work_once`.
         """
         self._ask = ask
         self._config = config
         self._clock = clock
         self._report = report
+        self._is_late = is_late
         self._seconds: list[float | None] = [None] * num_rungs
         """Estimated seconds per batch of every rung; None before the first batch."""
         self._queue: deque[_Waiting[Q, A]] = deque()
@@ -156,7 +159,7 @@ class Scheduler(Generic[Q, A]):
         """Puts questions into the queue: all of them, or none.
 
         Args:
-            questions: which `answer` understands.
+            questions: which `ask` understands.
             deadline_s: seconds from now after which the answers are not needed; None takes the
                 setting, which is also the most.
 
@@ -308,7 +311,11 @@ class Scheduler(Generic[Q, A]):
             self._last_end = end
             self._in_flight.remove(sent)
             if error is None:
-                self._learn(sent.rung, end - began)
+                num_late = sum(map(self._is_late, answered.result()))
+                self.num_late += num_late
+                # Refusals take no time: they say nothing of the time of answers.
+                if num_late == 0:
+                    self._learn(sent.rung, end - began)
             elif len(batch) > 1:
                 self._alone.extend((each, sent.rung) for each in batch)
             self._changed.notify_all()  # the next batch is sent first

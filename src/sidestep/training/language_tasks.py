@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.hugging_face import HuggingFaceModel
+from sidestep.model.kept_tokenizer import backend_of
 from sidestep.model.prompt_tokens import Turn
 from sidestep.training.next_code import NextCodeObjective
-from sidestep.training.objective import DrawingObjective, Loss
+from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import LanguageTasksConfig, TaskName
 
 PROMPTS: Mapping[TaskName, tuple[str, ...]] = {
@@ -99,7 +100,7 @@ class LanguageTasks:
         Args:
             config: the tasks and their lengths.
             words: of the items.
-            tokenizer: of the language model, as JSON; it knows the tokens of codes.
+            tokenizer: of the language model, see `kept_tokenizer`; it knows the tokens of codes.
             turn: the frame of prompts.
 
         Raises:
@@ -107,7 +108,7 @@ class LanguageTasks:
         """
         self.config, self.turn = config, turn
         self._weights = config.task_weights
-        self._tokenizer = Tokenizer.from_str(tokenizer)
+        self._tokenizer = Tokenizer.from_str(backend_of(tokenizer))
         self._ids, self._titles = words.ids, [self._cut(title) for title in words.titles]
         self._queries = [None] * len(words.ids) if words.queries is None else list(words.queries)
         self._titled = [item for item, title in enumerate(self._titles) if title]
@@ -122,14 +123,17 @@ class LanguageTasks:
             )
 
     def draw(
-        self, histories: Sequence[Sequence[int]], number: int, generator: torch.Generator
+        self,
+        histories: Sequence[Sequence[int]],
+        number: int,
+        generator: torch.Generator | None = None,
     ) -> list[Example]:
         """Draws examples.
 
         Args:
             histories: items of users, of which the last one is the target of a task.
             number: of the examples.
-            generator: of the draws.
+            generator: of the draws; None is torch's own.
         """
         names = list(self._weights)
         shares = torch.tensor([self._weights[name] for name in names])
@@ -157,7 +161,7 @@ class LanguageTasks:
         self,
         name: TaskName,
         histories: Sequence[Sequence[int]],
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> tuple[dict[str, str], str, bool] | None:
         """The fields of a prompt, the answer, and whether a token ends the answer.
 
@@ -212,7 +216,7 @@ class LanguageTasks:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-class LanguageTasksObjective(DrawingObjective):
+class LanguageTasksObjective(Objective):
     """Next-code cross-entropy of a language model, and the loss of its tasks in words.
 
     The loss of a task is the mean of -log p over the tokens of all answers, in the whole
@@ -257,11 +261,10 @@ class LanguageTasksObjective(DrawingObjective):
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: those of the codes, and the loss of words."""
         loss = self.codes(batch)
-        # The draws depend on the step alone, so that a resumed run draws the same.
-        generator = torch.Generator().manual_seed(int(self.num_steps))
+        # Draws of torch's own stream follow from the seed of the run, and a checkpoint keeps it.
         config = self.tasks.config
-        histories = _drawn_histories(batch, config.texts_per_step, generator)
-        examples = self.tasks.draw(histories, config.texts_per_step, generator)
+        histories = _drawn_histories(batch, config.texts_per_step)
+        examples = self.tasks.draw(histories, config.texts_per_step)
         of_words = answer_loss(self.network, examples)
         return Loss(
             loss=loss.loss + config.text_weight * of_words,
@@ -288,19 +291,17 @@ def answer_loss(network: HuggingFaceModel, examples: Sequence[Example]) -> Float
     return functional.cross_entropy(logits, tokens[:, 1:][is_answer[:, 1:]])
 
 
-def _drawn_histories(
-    batch: WindowBatch, number: int, generator: torch.Generator
-) -> list[list[int]]:
+def _drawn_histories(batch: WindowBatch, number: int) -> list[list[int]]:
     """Histories of a batch that end with one of its targets, drawn at random."""
     items, is_target = batch.items.cpu(), batch.is_target.cpu()
     users, positions = is_target.nonzero(as_tuple=True)
     if not len(users):
         return []
-    drawn = torch.randint(len(users), (number,), generator=generator)
+    drawn = torch.randint(len(users), (number,))
     return [items[users[which], : positions[which] + 1].tolist() for which in drawn.tolist()]
 
 
-def _drawn(number: int, generator: torch.Generator) -> int:
+def _drawn(number: int, generator: torch.Generator | None) -> int:
     """A number below `number`, each alike."""
     return int(torch.randint(number, (), generator=generator))
 

@@ -399,8 +399,8 @@ class LanguageTasksConfig(NextCodeConfig):
     """Weight of the tasks in words beside the loss of the codes."""
 
     query_column: str | None = Field(None, min_length=1)
-    """The column of the items whose words are a query, such as categories. Of the tasks
-    `query-to-id` and `ids-to-query`."""
+    """The column of the items whose words are a query, such as categories. The tasks `query-to-id`
+    and `ids-to-query` read it."""
 
     max_titles: int = Field(8, ge=1)
     """Most recent items of a history that is written as titles."""

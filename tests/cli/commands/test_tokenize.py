@@ -96,7 +96,10 @@ def test_settings_come_from_a_file_and_from_options(shop, tmp_path):
         (("--set", "latent_dim=3"), "opq: unknown key 'latent_dim'; valid keys"),
         (("--set", "num_starts"), "write it as key=value"),
         (("--config", "nowhere.yaml"), "nowhere.yaml: there is no such"),
-        (("--published", "x.index.json"), "either --vectors FILE or --published FILE"),
+        (
+            ("--published", "x.index.json"),
+            "--vectors FILE, --published FILE or --titles",
+        ),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(shop, tmp_path, options, words):

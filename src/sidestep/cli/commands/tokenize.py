@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sidestep.cli.console.next_step import training_on
+from sidestep.cli.console.next_step import training_on, training_on_titles
 from sidestep.cli.console.output import print_json, say
 from sidestep.cli.console.plan import ESTIMATE, tell_plan
 from sidestep.cli.console.working import working
@@ -51,8 +51,9 @@ def tokenize(
         ),
     ] = None,
     title_tokens: Annotated[
-        int, typer.Option(min=1, help="Of --titles: tokens that are read of a title.")
-    ] = 16,
+        int | None,
+        typer.Option(min=1, help="With --titles: tokens that are read of a title. [default: 16]"),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -122,15 +123,24 @@ def tokenize(
     sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
     read = [dataset, vectors, published, config]
     check_out(out, overwrite=overwrite, read=read, is_kind=catalogs.Catalog.check_place)
+    if title_tokens is not None and titles is None:
+        raise ValueError("--title-tokens is for --titles; leave the option out.")
     if titles is not None:
         _refuse_settings(method, config, settings)
-        catalog = language_titles.title_catalog(loaded, titles, num_levels=title_tokens)
+        for option, value in (
+            ("--codebook-sizes", codebook_sizes),
+            ("--collisions", collisions),
+            ("--space", space),
+        ):
+            if value is not None:
+                raise ValueError(f"{option}: --titles has its codes already; leave the option out.")
+        catalog = language_titles.title_catalog(loaded, titles, num_levels=title_tokens or 16)
         before = colliding.num_distinct(catalog.semantic_ids.numpy())
         if dry_run:
             tell_plan(out, {"items": catalog.num_items, "distinct": before}, json=json)
             return
         catalog.save(out)
-        made = _Made(catalog=catalog, before=before, quality={})
+        made = _Made(catalog=catalog, before=before, quality={}, titles_of=titles)
     elif published is not None:
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
@@ -163,11 +173,13 @@ class _Made:
 
     before: distinct semantic IDs before collisions were resolved.
     quality: of the codes, as JSON; empty where nothing was learned.
+    titles_of: the language model whose tokens are the codes; None where they are no tokens.
     """
 
     catalog: catalogs.Catalog
     before: int
     quality: dict[str, Any]
+    titles_of: str | None = None
 
 
 def _learned(
@@ -213,7 +225,9 @@ def _tell(made: _Made, dataset: Path, out: Path, *, json: bool) -> None:
         f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
         f"({made.before:,} before collisions were resolved) of {catalog.num_levels} codes from "
         f"{catalog.codebook_sizes}.",
-        then=training_on(dataset, out, catalog.space),
+        then=training_on(dataset, out, catalog.space)
+        if made.titles_of is None
+        else training_on_titles(dataset, out, made.titles_of),
     )
 
 

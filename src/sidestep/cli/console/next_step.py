@@ -50,6 +50,21 @@ def training_on(dataset: Path, catalog: Path, space: str | None) -> str:
     )
 
 
+def training_on_titles(dataset: Path, catalog: Path, language_model: str) -> str:
+    """The command that trains a language model on a catalog of titles.
+
+    Args:
+        dataset: the folder of the dataset.
+        catalog: the folder of the catalog.
+        language_model: the one whose tokens are the codes.
+    """
+    return command(
+        *("train", "--set", "kind=language-model", "--set", "model.codes=titles"),
+        *("--set", f"model.language_model={language_model}", "--dataset", dataset),
+        *("--catalog", catalog, "--out", catalog.parent / "language-model"),
+    )
+
+
 def evaluation_of(run: Path, split: Split, catalog: catalogs.Catalog, *more: object) -> str:
     """The command that judges a run by rows that there are; without any, one that recommends."""
     for part, rows in (("validation", split.validation), ("test", split.test)):

@@ -11,16 +11,18 @@ from sidestep.bundle.manifest import KeptSearch
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import LanguageModelConfig
 from sidestep.runs.codes_run import OrderedCodesRun
-from sidestep.runs.plan import Given, Origin, Plan
+from sidestep.runs.plan import Given, Material, Origin, Plan
 from sidestep.training.config import TrainingConfig
 from sidestep.training.objective_config import LanguageTasksConfig
 from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 
 with imported_when_used():
+    import polars as pl
+
     from sidestep.catalog import catalog as catalogs
     from sidestep.model import hugging_face, language_models, prompt_tokens, semantic_id_model
     from sidestep.runs import language_titles
-    from sidestep.training import language_tasks, next_code
+    from sidestep.training import fit, language_tasks, next_code
     from sidestep.training import objective as objectives
 
 
@@ -55,7 +57,7 @@ class LanguageModelRun(OrderedCodesRun):
         }
 
     def refuse_beyond_memory(self, num_items: int) -> None:
-        """See `CodesRun.refuse_beyond_memory`; the file of the weights is read whole or not."""
+        """See `CodesRun.refuse_beyond_memory`; only its file tells the size of a language model."""
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`; the bundle keeps the language model with its adapter merged."""
@@ -70,6 +72,14 @@ class LanguageModelRun(OrderedCodesRun):
 
         return replace(plan, save=save_merged)
 
+    def learning(self, material: Material, *, seed: int) -> fit.Learning:
+        """See `CodesRun.learning`; the tokens of prompts belong to the training, too."""
+        learning = super().learning(material, seed=seed)
+        assert isinstance(learning.network, hugging_face.HuggingFaceModel)
+        # A chat template may write the date, and then another prompt on another day.
+        prompt = learning.network.prompt.as_json()
+        return replace(learning, about={**learning.about, "prompt": prompt})
+
     def untrained(self, catalog: catalogs.Catalog) -> semantic_id_model.SemanticIdModel:
         """See `CodesRun.untrained`.
 
@@ -82,6 +92,11 @@ class LanguageModelRun(OrderedCodesRun):
         if self.model.codes == "titles":
             prompt = language_titles.prompt_of_titles(language, catalog, opening=opening, turn=turn)
         else:
+            if language_titles.are_titles(language, catalog):
+                raise ValueError(
+                    "the codes of this catalog are the tokens of titles; set model.codes to titles "
+                    "and objective.tasks to none, or give a catalog of semantic IDs."
+                )
             tokens = language_models.add_code_tokens(
                 language,
                 catalog.semantic_ids,
@@ -95,7 +110,7 @@ class LanguageModelRun(OrderedCodesRun):
             catalog.semantic_ids,
             catalog.codebook_sizes,
             prompt=prompt,
-            tokenizer=language_models.tokenizer_json(language),
+            tokenizer=language_models.tokenizer_text(language.tokenizer),
         )
         if self.model.gradient_checkpointing:
             checkpointed: Any = language.model  # transformers leaves the call untyped
@@ -147,5 +162,7 @@ def _column(catalog: catalogs.Catalog, name: str | None) -> Sequence[str | None]
             f"{', '.join(columns) or 'none'}."
         )
     assert catalog.texts is not None
-    found: Sequence[str | None] = catalog.texts.select(name).collect().to_series().to_list()
+    found: Sequence[str | None] = (
+        catalog.texts.select(pl.col(name).cast(pl.String)).collect().to_series().to_list()
+    )
     return found

@@ -23,12 +23,12 @@ TOKEN = "a-secret-of-the-tests"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def app_of(folder, shops, *, make=LocalEngine, **settings):
+def app_of(folder, shops, *, make=LocalEngine, tracing=None, **settings):
     state = folder / "state.json"
     SharedState(state).start(shops / "shop")
     settings = {"admin_token": TOKEN, "queueing": Queueing(deadline_ms=60_000), **settings}
     config = ServiceConfig(bundle=shops / "shop", state=state, device="cpu", **settings)
-    return make_app(config, make)  # in this process, where tests can slow it down
+    return make_app(config, make, tracing)  # in this process, where tests can slow it down
 
 
 @contextmanager

@@ -256,9 +256,12 @@ def test_a_report_that_fails_costs_the_process_and_nothing_waits_for_ever(shops,
 
 
 def test_the_process_that_speaks_http_loads_no_network_library():
-    """Each worker process would need the memory twice."""
-    look = "import sys, sidestep.service.serving; print([*sys.modules])"
+    """Each worker process would need the memory twice. Nobody asks for traces here."""
+    look = "import sys, sidestep.service.serving as s; s.tracing_of({}); print([*sys.modules])"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    loaded = {name.partition(".")[0] for name in eval(done.stdout)}
+    modules = eval(done.stdout)
+    loaded = {name.partition(".")[0] for name in modules}
     assert "sidestep" in loaded
     assert not loaded & {"torch", "polars", "numpy", "pyarrow"}
+    # Other libraries import the interface of OpenTelemetry; what makes spans is its SDK.
+    assert not [name for name in modules if name.startswith("opentelemetry.sdk")]

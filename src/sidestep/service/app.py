@@ -41,6 +41,7 @@ from sidestep.service.middleware import Receive, RequestMiddleware, Scope, Send
 from sidestep.service.problems import FORESEEN, problem_response
 from sidestep.service.recommending import RecommendApp, recommend
 from sidestep.service.scheduler import Scheduler
+from sidestep.service.tracing import Tracing
 from sidestep.version import __version__
 
 _LOG = logging.getLogger("sidestep.service")
@@ -181,7 +182,9 @@ class _Routes:
             await self._api(scope, receive, send)
 
 
-def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> RequestMiddleware:
+def make_app(
+    config: ServiceConfig, engine: MakeEngine = EngineProcess, tracing: Tracing | None = None
+) -> RequestMiddleware:
     """The application of a service.
 
     A single worker listens at once, and loads the bundle beside that. One of several workers loads
@@ -190,6 +193,7 @@ def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> Reque
     Args:
         config: of the service. The state file must be there, see `SharedState.start`.
         engine: makes the engine.
+        tracing: takes the traces of requests, and is closed at the end; None traces nothing.
     """
     service = Service(config, engine)
 
@@ -206,6 +210,8 @@ def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> Reque
             service.start_beside(end)
         yield
         await run_in_threadpool(service.stop)
+        if tracing is not None:
+            await run_in_threadpool(tracing.close)
 
     api = _Api(
         title="Sidestep",
@@ -221,7 +227,7 @@ def make_app(config: ServiceConfig, engine: MakeEngine = EngineProcess) -> Reque
     _add_health(api, service)
     _add_answers(api, service)
     _add_admin(api, service)
-    recommending = RecommendApp(config, service.metrics, lambda: service.scheduler)
+    recommending = RecommendApp(config, service.metrics, lambda: service.scheduler, tracing)
     return RequestMiddleware(
         _Routes(api, recommending), metrics=service.metrics, body_bytes=config.limits.body_bytes
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 NUM_RUNGS = 3
@@ -62,17 +62,33 @@ class EngineGoneError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Times of the batch in which a user was answered.
+
+    began: seconds of `time.monotonic`, which all processes share.
+    search_s: seconds of the search, which begins the work.
+    encode_s: seconds in which the lists became JSON, after the search.
+    """
+
+    began: float
+    search_s: float
+    encode_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """The answer to one user.
 
     content: the JSON of a `UserAnswer`; empty for a refusal.
     degraded: the cheaper way that was taken for want of time; None where the list is as asked.
     refusal: of the whole request.
+    timing: of the batch; None for a refusal.
     """
 
     content: bytes = b""
     degraded: str | None = None
     refusal: Refusal | None = None
+    timing: Timing | None = field(default=None, compare=False)
 
     @property
     def is_late(self) -> bool:

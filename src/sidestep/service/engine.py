@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import torch
 
 from sidestep.catalog.latest import LatestAnswers
-from sidestep.service.asking import TOO_LATE, Asked, Refusal, RefusalError, Told
+from sidestep.service.asking import TOO_LATE, Asked, Refusal, RefusalError, Timing, Told
 from sidestep.service.calls import Calls
 from sidestep.service.config import ServiceConfig
 from sidestep.service.conversion import answer_json, checked_questions
@@ -92,6 +92,7 @@ class LocalEngine:
             else:
                 places.append(place)
                 questions.append(known[each.row])
+        began = time.monotonic()
         try:
             answers = self.bundle.answer(questions, rung) if questions else []
         except REFUSALS as error:  # another bundle came after the check
@@ -99,8 +100,12 @@ class LocalEngine:
                 raise
             told[places[0]] = Told(refusal=refusal(error).refusal)
             return told
-        for place, answer in zip(places, answers, strict=True):
-            told[place] = Told(content=answer_json(answer), degraded=answer.degraded)
+        found_at = time.monotonic()
+        contents = [answer_json(answer) for answer in answers]
+        encode_s = time.monotonic() - found_at
+        timing = Timing(began=began, search_s=found_at - began, encode_s=encode_s)
+        for place, answer, content in zip(places, answers, contents, strict=True):
+            told[place] = Told(content=content, degraded=answer.degraded, timing=timing)
         return told
 
     def call(self, name: str, content: bytes = b"") -> bytes:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sidestep.service.asking import Asked, EngineGoneError, Refusal, RefusalError, Told
+from sidestep.service.asking import Asked, EngineGoneError, Refusal, RefusalError, Timing, Told
 from sidestep.service.config import ServiceConfig
 from sidestep.service.logs import leave_out_of_records, log_settings
 
@@ -256,9 +256,10 @@ def _settle(told: Future[list[Told]], answered: Future[Frame]) -> None:
                 content=content,
                 degraded=degraded,
                 refusal=None if refused is None else Refusal(**refused),
+                timing=None if timing is None else Timing(**timing),
             )
-            for content, degraded, refused in zip(
-                parts, head["degraded"], head["refusals"], strict=True
+            for content, degraded, refused, timing in zip(
+                parts, head["degraded"], head["refusals"], head["timings"], strict=True
             )
         ]
     except Exception as error:
@@ -351,6 +352,7 @@ def _reply(engine: LocalEngine, head: dict[str, Any], parts: list[bytes]) -> byt
         ways = {
             "degraded": [each.degraded for each in told],
             "refusals": [each.refusal for each in told],
+            "timings": [each.timing for each in told],
         }
         return _frame({**number, **ways}, [each.content for each in told])
     except RefusalError as error:

@@ -23,6 +23,7 @@ from sidestep.service.metrics import Metrics
 from sidestep.service.middleware import Receive, Scope, Send
 from sidestep.service.problems import FORESEEN, misread_body, problem_response
 from sidestep.service.scheduler import Scheduler
+from sidestep.service.tracing import RequestTrace, Tracing
 
 _LOOK_AFTER_S = 0.1
 """Seconds after which a request that still waits is given up if its caller is gone."""
@@ -49,6 +50,7 @@ class RecommendApp:
         config: ServiceConfig,
         metrics: Metrics,
         scheduler: Callable[[], Scheduler[Asked, Told]],
+        tracing: Tracing | None = None,
     ) -> None:
         """Makes the application of a service that has not started yet.
 
@@ -56,20 +58,29 @@ class RecommendApp:
             config: of the service.
             metrics: counts the lists that were made in a cheaper way.
             scheduler: gives the scheduler of the service that has started.
+            tracing: takes the trace of every request; None traces nothing.
         """
         self._config = config
         self._metrics = metrics
         self._scheduler = scheduler
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
+        trace = RequestTrace(headers=scope["headers"], began=time.monotonic())
         try:
-            response = await self._response(scope, receive)
-        except FORESEEN as error:
-            response = problem_response(error, scope["state"]["request_id"])
-        await response(scope, receive, send)
+            try:
+                response = await self._response(scope, receive, trace)
+            except FORESEEN as error:
+                response = problem_response(error, scope["state"]["request_id"])
+            trace.status = response.status_code
+            await response(scope, receive, send)
+        finally:
+            if self._tracing is not None and scope["method"] == "POST":
+                trace.ended = time.monotonic()
+                self._tracing.take(trace)
 
-    async def _response(self, scope: Scope, receive: Receive) -> Response:
+    async def _response(self, scope: Scope, receive: Receive, trace: RequestTrace) -> Response:
         if scope["method"] != "POST":
             raise HTTPException(405, "send a POST request.", headers={"Allow": "POST"})
         raw = await _body(receive)
@@ -80,6 +91,8 @@ class RecommendApp:
             body = RecommendRequest.model_validate_json(raw)
         except ValidationError as error:
             raise misread_body(error) from error
+        trace.num_users = len(body.users)
+        trace.search = "own" if body.search is None else body.search.name
         refuse_large(body, self._config.limits)
         most_ms = self._config.queueing.deadline_ms
         asked_ms = most_ms if body.deadline_ms is None else min(body.deadline_ms, most_ms)
@@ -87,6 +100,7 @@ class RecommendApp:
         left_s = asked_ms / 1000 - (time.perf_counter() - scope["state"]["began"])
         deadline = time.monotonic() + left_s
         asked = [Asked(body=raw, row=row, deadline=deadline) for row in range(len(body.users))]
+        trace.queued = time.monotonic()
         answers = await _answered(self._scheduler(), asked, left_s, receive)
         for answer in answers:
             if answer.refusal is not None:
@@ -94,6 +108,8 @@ class RecommendApp:
         for answer in answers:
             if answer.degraded is not None:
                 self._metrics.degraded.labels(way=answer.degraded).inc()
+        trace.ways = _ways(answers)
+        trace.timings = [answer.timing for answer in answers if answer.timing is not None]
         logs_histories = self._config.logs_histories
         scope["state"]["logged"] = _logged(body, answers, logs_histories=logs_histories)
         told = b",".join(answer.content for answer in answers)
@@ -155,13 +171,17 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
+def _ways(answers: Sequence[Told]) -> list[str]:
+    """The cheaper ways of answers, each once."""
+    return sorted({answer.degraded for answer in answers if answer.degraded is not None})
+
+
 def _logged(
     body: RecommendRequest, answers: Sequence[Told], *, logs_histories: bool
 ) -> dict[str, Any]:
     """The fields of a request's log line: what was asked, and how it was answered."""
     logged: dict[str, Any] = {"users": len(body.users), "k": body.k}
-    ways = sorted({answer.degraded for answer in answers if answer.degraded is not None})
-    if ways:
+    if ways := _ways(answers):
         logged["degraded"] = ways
     if logs_histories:
         logged["histories"] = [user.history for user in body.users]

@@ -17,6 +17,7 @@ from sidestep.service.logs import leave_out_of_records, log_settings
 from sidestep.service.metrics import SHARED_FOLDER
 from sidestep.service.middleware import RequestMiddleware
 from sidestep.service.state import SharedState
+from sidestep.service.tracing import exporters_of, tracing_of
 
 _SETTINGS = "SIDESTEP_SERVICE"
 """The environment variable by which worker processes are given the settings."""
@@ -42,7 +43,11 @@ def serve(config: ServiceConfig, *, host: str, port: int) -> None:
         config: of the service.
         host: the address to listen on.
         port: 0 takes a free one, which the log names.
+
+    Raises:
+        ValueError: another service uses the state, or OTEL_ variables name an unknown exporter.
     """
+    exporters_of(os.environ)  # a worker could only end
     state = SharedState(config.state)
     with ExitStack() as stack:
         stack.enter_context(state.held())
@@ -70,7 +75,7 @@ def app_of_worker() -> RequestMiddleware:
     _forget_dead_processes()
     sys.setswitchinterval(_SWITCH_S)
     leave_out_of_records()
-    return make_app(config)
+    return make_app(config, tracing=tracing_of(os.environ))
 
 
 def _forget_dead_processes() -> None:

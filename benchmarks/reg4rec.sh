@@ -125,8 +125,8 @@ ablations() {
         learn "$home/reg4rec-$seed" opq-8x256 "$seed"
         improve "$home/reg4rec-$seed" "$home/reg4rec-no-msra-$seed" "${rewards[@]}" \
             --seed "$seed" --set objective.reward_horizon=1
-        measure "$home/reg4rec-no-msra-$seed" reg4rec-no-msra --search beam --users 2000
-        measure "$home/reg4rec-$seed" reg4rec-pairs --search beam --users 2000 \
+        measure "$home/reg4rec-no-msra-$seed" reg4rec-no-msra --search beam --users 2000 --selected
+        measure "$home/reg4rec-$seed" reg4rec-pairs --search beam --users 2000 --selected \
             --search-option codes_per_step=2
         for number in 2 4 8 12; do
             sizes=$(printf '256,%.0s' $(seq "$number"))
@@ -134,7 +134,7 @@ ablations() {
             learn "$home/reg4rec-opq-$number-$seed" "opq-${number}x256" "$seed" \
                 --set model.num_layers=2 --set training.epochs=6
             measure "$home/reg4rec-opq-$number-$seed" "reg4rec-opq-$number" --search beam \
-                --users 2000
+                --users 2000 --selected
         done
         sets mpq-8x256 mpq "$codes"
         sets rkmeans-8x256 residual-kmeans "$codes"
@@ -142,7 +142,7 @@ ablations() {
             learn "$home/reg4rec-$number-8-$seed" "$number-8x256" "$seed" \
                 --set model.num_layers=2 --set training.epochs=6
             measure "$home/reg4rec-$number-8-$seed" "reg4rec-$number-8" --search beam \
-                --users 2000
+                --users 2000 --selected
         done
     done
 }

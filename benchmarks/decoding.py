@@ -260,8 +260,16 @@ def hf_generate(theirs: Decoded, trie: Trie, num_beams: int) -> Callable[[], Any
     return call
 
 
-def score_difference(candidates: Candidates, output: Any, trie: Trie, code_tokens: Tensor) -> float:
-    """Largest difference of scores; asserts that both sides found the same beams in order."""
+def score_difference(
+    candidates: Candidates, output: Any, trie: Trie, code_tokens: Tensor | None = None
+) -> float:
+    """Largest difference of scores; asserts that both sides found the same beams in order.
+
+    Without `code_tokens`, the token of a code is one more than its flat code id, as in the form of
+    a Llama.
+    """
+    if code_tokens is None:
+        code_tokens = 1 + torch.arange(sum(trie.codebook_sizes), device=trie.device)
     users, beams = candidates.leaves.shape
     levels = trie.num_levels
     starts = torch.tensor(

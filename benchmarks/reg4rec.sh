@@ -132,7 +132,8 @@ ablations() {
             sizes=$(printf '256,%.0s' $(seq "$number"))
             sets "opq-${number}x256" opq "${sizes%,}"
             learn "$home/reg4rec-opq-$number-$seed" "opq-${number}x256" "$seed" \
-                --set model.num_layers=2 --set training.epochs=6
+                --set model.num_layers=2 --set training.epochs=6 \
+                --set objective.learned_steps=$((number < 3 ? number : 3))
             measure "$home/reg4rec-opq-$number-$seed" "reg4rec-opq-$number" --search beam \
                 --users 2000 --selected
         done

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decoding import hf_generate, score_difference
+from decoding import decoded, hf_generate, score_difference
 from result_line import add_results_option, finish, now, processor
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
@@ -62,7 +62,7 @@ def main() -> None:
     search, scope = BeamSearch(num_beams=arguments.beams), Scope(trie=trie)
     rollouts: dict[str, Side] = {OURS: lambda: search.search(policy, histories, scope)}
     if arguments.history_form == "codes":  # what Hugging Face can read
-        rollouts[THEIRS] = hf_generate(policy, trie, histories, arguments.beams)
+        rollouts[THEIRS] = hf_generate(decoded(policy, histories), trie, arguments.beams)
 
     measured = in_turns({**rollouts, **steps}, arguments)
     compared = {name: measured[name] for name in rollouts}

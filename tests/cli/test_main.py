@@ -10,6 +10,7 @@ import pytest
 import typer
 
 import sidestep
+from sidestep import import_paths
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.lazy import LazyCommand
 from sidestep.cli.main import BUG, MISTAKE, app
@@ -136,6 +137,13 @@ def test_a_mistake_is_one_sentence_and_with_debug_a_traceback(tmp_path):
     assert isinstance(call("--debug", "compare", "nowhere").exception, FileNotFoundError)
 
 
+@pytest.fixture
+def no_own_code(monkeypatch):
+    """Earlier tests may have named modules of the tests as code of a user's own."""
+    monkeypatch.setattr(import_paths, "_own_places", set())
+
+
+@pytest.mark.usefixtures("no_own_code")
 def test_a_missing_extra_is_a_mistake_and_a_broken_install_is_a_bug(monkeypatch):
     def load(error):
         def loaded(command):
@@ -148,6 +156,7 @@ def test_a_missing_extra_is_a_mistake_and_a_broken_install_is_a_bug(monkeypatch)
     assert load(ModuleNotFoundError("No module named 'numpy'", name="numpy")) == BUG
 
 
+@pytest.mark.usefixtures("no_own_code")
 def test_memory_that_is_not_there_is_told_as_such(monkeypatch):
     def loaded(command):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB")

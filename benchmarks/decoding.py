@@ -71,14 +71,13 @@ def main() -> None:
         "max_score_difference": None,
     }
     if not arguments.skip_hf:
-        theirs, output = timed(
-            hf_generate(decoded(model, histories), trie, arguments.beams), arguments.hf_repeats
-        )
+        other = decoded(model, histories)
+        theirs, output = timed(hf_generate(other, trie, arguments.beams), arguments.hf_repeats)
         result["hf_s"] = theirs
         result["hf_ms_per_user"] = statistics.median(theirs) * 1000 / users
         result["speedup_vs_hf"] = statistics.median(theirs) / statistics.median(ours)
         result["max_score_difference"] = score_difference(
-            candidates, output, trie, decoded(model, histories).code_tokens
+            candidates, output, trie, other.code_tokens
         )
     print(json.dumps(result))
 
@@ -260,16 +259,8 @@ def hf_generate(theirs: Decoded, trie: Trie, num_beams: int) -> Callable[[], Any
     return call
 
 
-def score_difference(
-    candidates: Candidates, output: Any, trie: Trie, code_tokens: Tensor | None = None
-) -> float:
-    """Largest difference of scores; asserts that both sides found the same beams in order.
-
-    Without `code_tokens`, the token of a code is one more than its flat code id, as in the form of
-    a Llama.
-    """
-    if code_tokens is None:
-        code_tokens = 1 + torch.arange(sum(trie.codebook_sizes), device=trie.device)
+def score_difference(candidates: Candidates, output: Any, trie: Trie, code_tokens: Tensor) -> float:
+    """Largest difference of scores; asserts that both sides found the same beams in order."""
     users, beams = candidates.leaves.shape
     levels = trie.num_levels
     starts = torch.tensor(

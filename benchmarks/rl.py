@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decoding import decoded, hf_generate, score_difference
+from decoding import Decoded, decoded, hf_generate, score_difference
 from result_line import add_results_option, finish, now, processor
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
@@ -61,8 +61,10 @@ def main() -> None:
     steps = steps_of(policy, trie, batch, arguments)
     search, scope = BeamSearch(num_beams=arguments.beams), Scope(trie=trie)
     rollouts: dict[str, Side] = {OURS: lambda: search.search(policy, histories, scope)}
+    other: Decoded | None = None
     if arguments.history_form == "codes":  # what Hugging Face can read
-        rollouts[THEIRS] = hf_generate(decoded(policy, histories), trie, arguments.beams)
+        other = decoded(policy, histories)
+        rollouts[THEIRS] = hf_generate(other, trie, arguments.beams)
 
     measured = in_turns({**rollouts, **steps}, arguments)
     compared = {name: measured[name] for name in rollouts}
@@ -71,7 +73,7 @@ def main() -> None:
         {
             "benchmark": "rl",
             "sizes": {key: value for key, value in vars(arguments).items() if key != "results"},
-            **comparison(compared, trie, arguments.batch * arguments.beams),
+            **comparison(compared, trie, other, arguments.batch * arguments.beams),
             **parts_of_steps(by_step, arguments.batch),
             "seconds": {name: [turn.seconds for turn in taken] for name, taken in measured.items()},
             "wall_s": {name: [turn.wall_s for turn in taken] for name, taken in measured.items()},
@@ -300,7 +302,7 @@ def in_turns(sides: Mapping[str, Side], arguments: argparse.Namespace) -> dict[s
 
 
 def comparison(
-    compared: Mapping[str, Sequence[Turn]], trie: Trie, num_rollouts: int
+    compared: Mapping[str, Sequence[Turn]], trie: Trie, other: Decoded | None, num_rollouts: int
 ) -> dict[str, Any]:
     """Compares our rollouts with those of the other side, if there is one."""
     result: dict[str, Any] = {
@@ -311,12 +313,14 @@ def comparison(
             for name, taken in compared.items()
         },
     }
-    if THEIRS in compared:
+    if other is not None:
         ours, theirs = compared[OURS], compared[THEIRS]
         result["rollouts_vs_hf"] = statistics.median(
             slow.seconds / fast.seconds for slow, fast in zip(theirs, ours, strict=True)
         )
-        result["max_score_difference"] = score_difference(ours[-1].answer, theirs[-1].answer, trie)
+        result["max_score_difference"] = score_difference(
+            ours[-1].answer, theirs[-1].answer, trie, other.code_tokens
+        )
     return result
 
 

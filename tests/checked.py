@@ -25,6 +25,13 @@ _AS_JAXTYPED = BeartypeConf(violation_type=jaxtyping.TypeCheckError)
 """A call that is refused raises the `TypeError` that `jaxtyped` raises."""
 
 
+_FOR_TYPE_CHECKERS = {
+    *("Given", "LocalEngine", "Plan", "SentenceTransformer", "TracerProvider"),  # imported for them
+    "_Hash",  # of hashlib, which has no such value
+}
+"""The names in hints that only a type checker knows. Any other unknown name is an error."""
+
+
 def check_every_call(package: str) -> None:
     """Lets every function that modules of the package define from now on check its calls."""
     jaxtyping.jaxtyped = checked  # by this name, the hook decorates
@@ -109,7 +116,9 @@ def _resolved(hint: Any, names: dict[str, Any]) -> Any:
     holder.__annotations__ = {"hint": hint}
     try:
         return typing.get_type_hints(holder, names, include_extras=True)["hint"]
-    except (NameError, AttributeError):  # such as hashlib._Hash, which has no value
+    except (NameError, AttributeError) as error:
+        if error.name not in _FOR_TYPE_CHECKERS:
+            raise
         return Any
 
 

@@ -99,5 +99,10 @@ def test_a_name_that_only_a_type_checker_knows_is_anything():
     def hashed(digest: "hashlib._Hash", number: int) -> int:
         return number
 
+    @check
+    def mistaken(digest: "hashlib.Hashh") -> None: ...
+
     assert hashed("anything", 2) == 2
     refuses(hashed, "anything", "two")
+    with pytest.raises(AttributeError, match="Hashh"):
+        mistaken("anything")

@@ -301,10 +301,8 @@ def test_a_catalog_of_other_tokens_and_tasks_over_titles_are_refused(folder):
         config.untrained(titled_catalog())
     with pytest.raises(ValueError, match="codes: titles has no new tokens"):
         run_of(folder, trained="rows", codes="titles")
-    config = run_of(folder, codes="titles", objective={"tasks": "minionerec"})
-    catalog = title_catalog(a_dataset(), str(folder), num_levels=12)
     with pytest.raises(ValueError, match=r"set objective\.tasks to none"):
-        config.made_objective(config.untrained(catalog), catalog)
+        run_of(folder, codes="titles", objective={"tasks": "minionerec"})
 
 
 def test_the_chance_that_a_title_ends_is_that_of_the_data(folder):

@@ -65,10 +65,11 @@ class CodesRun(ReadingRun, LearnedRun):
             space["objective.label_smoothing"] = "0.0,0.1"
         return space
 
-    def refuse_beyond_memory(self, num_items: int) -> None:
+    def _refuse_beyond_memory(self, num_items: int) -> None:
         """Raises a `ValueError` for a network that does not fit the memory."""
-        assert not isinstance(self.model, LanguageModelConfig), "its own kind knows"
-        memory.refuse_beyond_memory(self.model, num_items if self.model.item_embedding else 0)
+        # Only its file tells the size of a language model.
+        if not isinstance(self.model, LanguageModelConfig):
+            memory.refuse_beyond_memory(self.model, num_items if self.model.item_embedding else 0)
 
     @abstractmethod
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
@@ -107,7 +108,7 @@ class CodesRun(ReadingRun, LearnedRun):
         self.refuse_catalog(given.catalog)
         reads_weights = reading.READERS[self.model.history].reads_weights
         plan_parts.refuse_unread_weights(given.split, reads_weights=reads_weights)
-        self.refuse_beyond_memory(len(given.dataset.items))
+        self._refuse_beyond_memory(len(given.dataset.items))
         run, split = self.completed(given)
         material = Material(split, given.catalog, self.max_history)
         learning = run.learning(material, seed=given.seed)

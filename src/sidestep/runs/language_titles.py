@@ -68,14 +68,15 @@ def prompt_of_titles(
     Raises:
         ValueError: the codes of the catalog are not the tokens of its titles.
     """
-    if not are_titles(language, catalog):
+    made = codes_of_titles(language, catalog)
+    if made is None:
         raise ValueError(
             "model.codes: titles needs a catalog whose codes are the tokens of titles under this "
             "tokenizer; make it with 'sidestep tokenize DATASET --titles LANGUAGE_MODEL', with the "
             "language model of this run."
         )
     end = _end_of_title(language)
-    flat = _codes(language.tokenizer, titles_of(catalog), catalog.num_levels).flat_tokens
+    flat = made.flat_tokens
     return prompt_tokens.PromptTokens(
         opening=opening,
         codes=torch.tensor([end if token in (END, PADDING) else token for token in flat]),
@@ -103,11 +104,14 @@ def _end_of_title(language: language_models.LanguageModel) -> int:
     return end
 
 
-def are_titles(language: language_models.LanguageModel, catalog: catalogs.Catalog) -> bool:
-    """Whether the codes of a catalog are the tokens of its titles."""
+def codes_of_titles(
+    language: language_models.LanguageModel, catalog: catalogs.Catalog
+) -> TitleCodes | None:
+    """The codes of a catalog as tokens of its titles; None if they are no such tokens."""
     made = _codes(language.tokenizer, titles_of(catalog), catalog.num_levels)
-    same = made.codebook_sizes == catalog.codebook_sizes
-    return same and bool((catalog.semantic_ids.cpu().numpy() == made.semantic_ids).all())
+    same_sizes = made.codebook_sizes == catalog.codebook_sizes
+    is_same = same_sizes and bool((catalog.semantic_ids.cpu().numpy() == made.semantic_ids).all())
+    return made if is_same else None
 
 
 def titles_of(catalog: catalogs.Catalog) -> Sequence[str | None]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from sidestep.bundle.manifest import KeptSearch
+from pydantic import model_validator
+
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import LanguageModelConfig
 from sidestep.runs.codes_run import OrderedCodesRun
@@ -43,10 +44,15 @@ class LanguageModelRun(OrderedCodesRun):
         epochs=3, batch_size=16, learning_rate=3e-4, weight_decay=0.01
     )
 
-    @property
-    def searches(self) -> tuple[KeptSearch, ...]:
-        """See `CodesRun.searches`."""
-        return (KeptSearch(),)
+    @model_validator(mode="after")
+    def _has_tokens_of_codes(self) -> LanguageModelRun:
+        has_tasks = isinstance(self.objective, LanguageTasksConfig) and self.objective.task_weights
+        if self.model.codes == "titles" and has_tasks:
+            raise ValueError(
+                "objective.tasks reads and writes tokens of codes, and with model.codes: titles "
+                "there are none; set objective.tasks to none."
+            )
+        return self
 
     @property
     def search_space(self) -> dict[str, str]:
@@ -55,9 +61,6 @@ class LanguageModelRun(OrderedCodesRun):
             "training.learning_rate": "log:5e-5..1e-3",
             "training.weight_decay": "log:1e-3..0.1",
         }
-
-    def refuse_beyond_memory(self, num_items: int) -> None:
-        """See `CodesRun.refuse_beyond_memory`; only its file tells the size of a language model."""
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`; the bundle keeps the language model with its adapter merged."""
@@ -92,7 +95,7 @@ class LanguageModelRun(OrderedCodesRun):
         if self.model.codes == "titles":
             prompt = language_titles.prompt_of_titles(language, catalog, opening=opening, turn=turn)
         else:
-            if language_titles.are_titles(language, catalog):
+            if language_titles.codes_of_titles(language, catalog) is not None:
                 raise ValueError(
                     "the codes of this catalog are the tokens of titles; set model.codes to titles "
                     "and objective.tasks to none, or give a catalog of semantic IDs."
@@ -129,11 +132,6 @@ class LanguageModelRun(OrderedCodesRun):
         codes = next_code.NextCodeObjective(network, self.objective)
         if not self.objective.task_weights:
             return codes
-        if self.model.codes == "titles":
-            raise ValueError(
-                "objective.tasks reads and writes tokens of codes, and with model.codes: titles "
-                "there are none; set objective.tasks to none."
-            )
         assert isinstance(network, hugging_face.HuggingFaceModel)
         turn = network.prompt.turn
         assert network.tokenizer is not None, "the run gave the tokenizer"

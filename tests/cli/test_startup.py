@@ -96,6 +96,7 @@ def test_data_and_kept_evaluations_need_nothing_heavy(shop, files, tmp_path):
         ["import", *table, "--out", tmp_path / "dataset"],
         ["data", "stats", tmp_path / "dataset"],
         ["data", "split", tmp_path / "dataset", "--strategy", "global-time"],
+        ["data", "sample", tmp_path / "dataset", "--users", "2", "--out", tmp_path / "some"],
         ["compare", shop / "beam", "--split", "test"],
     ]
     assert refuse_heavy(commands, exit_code=0) < MOST_MODULES

@@ -9,6 +9,7 @@ from sidestep.data.dataset import Dataset
 from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
 from sidestep.data.splits import leave_one_out
+from sidestep.data.users import UserTable
 
 
 def small_dataset():
@@ -191,3 +192,36 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "dataset.json").write_text('{"format_version": 1, "name": "x"}')
     with pytest.raises(ValueError, match=r"sources.*missing"):
         Dataset.load(tmp_path)
+
+
+def test_a_sample_has_whole_users_in_their_order_and_all_items():
+    users = [f"u{number % 50}" for number in range(200)]
+    dataset = Dataset(
+        interactions=Interactions.from_columns(
+            user_ids=users, item_ids=[f"i{number % 7}" for number in range(200)]
+        ),
+        items=ItemTable.from_ids([f"i{number}" for number in range(9)]),
+        name="many",
+        users=UserTable(pl.DataFrame({"user_id": ["u3", "u4", "u49"], "age": ["1", "2", "3"]})),
+    )
+    dataset = replace(dataset, split=leave_one_out(dataset.histories(), min_context=0))
+    drawn = dataset.sampled(20, seed=3)
+    kept = drawn.histories()
+    assert len(kept) == len(set(kept.user_ids)) == 20
+    assert sorted(kept.user_ids, key=users.index) == list(kept.user_ids)
+    everyone = dataset.histories()
+    for row, user in enumerate(kept.user_ids):
+        whole = everyone.of(everyone.user_ids.index(user))
+        assert kept.of(row).tolist() == whole.tolist()
+    assert len(drawn.items) == 9
+    assert drawn.split is None
+    assert set(drawn.users.frame["user_id"]) == {"u3", "u4", "u49"} & set(kept.user_ids)
+    assert dataset.sampled(20, seed=3).histories().user_ids == kept.user_ids
+    assert dataset.sampled(20, seed=4).histories().user_ids != kept.user_ids
+    assert dataset.sampled(50).histories().user_ids == everyone.user_ids
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_sample_of_more_users_than_there_are_is_refused(number):
+    with pytest.raises(ValueError, match="small has 2 users; choose a number from 1 to 2"):
+        small_dataset().sampled(number)

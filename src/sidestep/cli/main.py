@@ -30,7 +30,7 @@ MISTAKE = 2
 
 _COMMANDS = [
     ("import", "importing:app", "Import interactions and item texts into a dataset folder."),
-    ("data", "data:app", "Split a dataset, and describe it."),
+    ("data", "data:app", "Describe a dataset, split it, and make a smaller one."),
     (
         "embed",
         "embed:embed",

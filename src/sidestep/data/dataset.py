@@ -227,6 +227,35 @@ class Dataset:
             self, interactions=interactions, items=self.items.restricted_to(kept), split=None
         )
 
+    def sampled(self, num_users: int, *, seed: int = 0) -> "Dataset":
+        """Makes a copy with the interactions of users who are drawn at random.
+
+        All items stay, so catalogs and vectors of texts fit the copy. The copy has no split. The
+        users stay in their order, and the same seed draws the same users.
+
+        Args:
+            num_users: number of users to draw.
+            seed: of the draw.
+
+        Raises:
+            ValueError: if there are fewer users.
+        """
+        users = self.interactions.frame["user_id"].unique(maintain_order=True)
+        if not 1 <= num_users <= len(users):
+            raise ValueError(
+                f"{self.name} has {len(users):,} users; choose a number from 1 to {len(users):,}, "
+                f"got {num_users:,}."
+            )
+        drawn = np.random.default_rng(seed).choice(len(users), size=num_users, replace=False)
+        is_drawn = pl.col("user_id").is_in(users[np.sort(drawn)].to_list())
+        described = None if self.users is None else UserTable(self.users.frame.filter(is_drawn))
+        return replace(
+            self,
+            interactions=Interactions(self.interactions.frame.filter(is_drawn)),
+            split=None,
+            users=described,
+        )
+
     def save(self, path: Path | str) -> None:
         """Writes interactions.parquet, items.parquet and dataset.json.
 

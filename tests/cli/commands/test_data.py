@@ -1,5 +1,6 @@
 import json
 import shutil
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -192,3 +193,26 @@ def test_given_rows_are_imported_trained_and_evaluated_as_they_are(shop, tmp_pat
     line = json.loads(run("evaluate", tmp_path / "run", "--split", "test", "--json"))
     assert line["setting"]["strategy"] == "given"
     assert len(split.test) == size - round(0.9 * size)
+
+
+def test_a_sample_fits_the_catalog_of_all_users(shop, timed, tmp_path):
+    told = json.loads(
+        run("data", "sample", timed, "--users", 40, "--out", tmp_path / "some", "--json")
+    )
+    assert told["users"] == 40
+    assert told["left_out"] == {"belong to users who were not drawn": ANY}
+    assert told["remarks"] == [
+        f"The split of {timed} is not copied; split the new dataset with sidestep data split."
+    ]
+    loaded = Dataset.load(tmp_path / "some")
+    whole = Dataset.load(timed)
+    assert len(loaded.interactions) + told["left_out"].popitem()[1] == len(whole.interactions)
+    assert loaded.items.frame.equals(whole.items.frame)
+    assert call(*trained("popularity", tmp_path / "some", tmp_path / "run")).exit_code == 0
+    assert "choose another" in refused(
+        "data", "sample", timed, "--users", 40, "--out", timed, "--overwrite"
+    )
+    assert "choose a number from 1 to" in refused(
+        "data", "sample", timed, "--users", 10**6, "--out", tmp_path / "more"
+    )
+    assert not (tmp_path / "more").exists()

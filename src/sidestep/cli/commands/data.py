@@ -1,4 +1,4 @@
-"""`sidestep data`: how a dataset is split, and what a paper's table says of it."""
+"""`sidestep data`: how a dataset is split, what a paper's table says of it, and a smaller one."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,13 +11,16 @@ from sidestep.cli.console.output import OUT, print_json, say, table, warn
 from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.cli.written_dataset import write_dataset
 from sidestep.data.clock import moment, unit_of
+from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import (
     SHARE,
     Targets,
     strategy_in_words,
 )
 from sidestep.data.histories import Histories
+from sidestep.data.importers.imported import Imported
 from sidestep.data.new_split import Strategy, new_split
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import Split
@@ -33,7 +36,9 @@ with imported_when_used():
 FIGURE = "figure.png"
 STATS = "stats.json"
 
-app = typer.Typer(no_args_is_help=True, help="Split a dataset, and describe it.")
+app = typer.Typer(
+    no_args_is_help=True, help="Describe a dataset, split it, and make a smaller one."
+)
 
 
 @app.command("stats")
@@ -169,6 +174,42 @@ def split(
         "runs have to be made again.",
         then=embedding_of(loaded, dataset),
     )
+
+
+@app.command("sample")
+def sample(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    users: Annotated[int, typer.Option("--users", help="Number of users to draw.", min=1)],
+    out: Annotated[Path, typer.Option("--out", help="The dataset folder to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Write a dataset of some of the users, drawn at random.
+
+    A small dataset is good for a first try, and for methods that are too slow for all users. All
+    items stay, so vectors of texts and catalogs of such vectors fit the small dataset.
+
+    Examples:
+
+      sidestep data sample runs/shop/dataset --users 2000 --out runs/shop/sample
+    """
+    check_out(out, overwrite=overwrite, read=[dataset], is_kind=Dataset.check_place)
+    loaded = load_dataset(dataset)
+    drawn = loaded.sampled(users, seed=seed)
+    remarks = []
+    if loaded.split is not None:
+        remarks.append(
+            f"The split of {dataset} is not copied; split the new dataset with sidestep data split."
+        )
+    num_left = len(loaded.interactions) - len(drawn.interactions)
+    done = Imported(
+        dataset=replace(drawn, name=f"{drawn.name}-{users}-users"),
+        left_out={"belong to users who were not drawn": num_left} if num_left else {},
+        remarks=remarks,
+    )
+    write_dataset(done, out, None, dry_run=dry_run, json=json)
 
 
 def _check_place(path: Path) -> None:

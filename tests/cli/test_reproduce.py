@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sidestep.reproduction.declarations import read_table
 from tests.cli.commands import call, refused, run
 from tests.reproduction.research_data import write_research_data
 
@@ -107,6 +108,28 @@ def test_a_mistake_is_said_with_its_remedy(arguments, message, data, tmp_path):
     given = ("--data", data, "--out", tmp_path / "out") if arguments else ()
     assert message in refused("reproduce", *arguments, *given)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_row_alone_is_done(data, tmp_path):
+    arguments = (*asked("zoo", data, tmp_path / "out"), "--json", "--method", "popularity")
+    told = json.loads(run(*arguments, "--method", "transitions"))
+    trained = {name for name in states(told) if name.startswith("train")}
+    assert trained == {"train popularity-0", "train transitions-0"}
+    kept, left_out = told["parts"]
+    methods = ["popularity", "transitions: from item to item", "SASRec, full cross-entropy"]
+    assert [row["method"] for row in kept["rows"]] == methods
+    assert [row["seeds"] for row in kept["rows"]] == [[0], [0], []]
+    assert [row["method"] for row in left_out["rows"]] == methods[:2]
+    assert "has no such row; there are popularity, transitions" in refused(
+        *asked("zoo", data, tmp_path / "none"), "--method", "nobody"
+    )
+
+
+def test_every_baseline_of_the_zoo_has_steps(data, tmp_path):
+    told = json.loads(run(*asked("zoo", data, tmp_path / "out"), "--dry-run", "--json"))
+    evaluated = [name for name in states(told) if name.startswith("evaluate")]
+    assert len(evaluated) == 2 * sum(row.run is not None for row in read_table("zoo").rows)
+    assert "attach head-and-graph-0" in states(told)
 
 
 def test_a_dry_run_writes_nothing(data, tmp_path):

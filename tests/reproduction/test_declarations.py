@@ -47,8 +47,11 @@ def test_runs_name_what_is_declared():
     ("run", "file"),
     [
         *((name, f"scientific-{name}") for name in ("sasrec", "sasrec-tuned", "gru4rec", "caser")),
-        *((name, f"scientific-{name}") for name in ("bert4rec", "hstu")),
-        ("tiger", "tiger"),
+        *((name, f"scientific-{name}") for name in ("bert4rec", "hstu", "esasrec", "gsasrec")),
+        *((name, f"scientific-{name}") for name in ("rearec", "rearec-ensemble", "rpg")),
+        *((name, f"scientific-{name}") for name in ("lares", "lares-reward")),
+        *((name, f"scientific-{name}") for name in ("diffureason", "diffureason-reward")),
+        *((name, name) for name in ("tiger", "stream-rec", "stream-rec-reward")),
     ],
 )
 def test_the_runs_are_those_of_the_configs(run, file):
@@ -57,9 +60,14 @@ def test_the_runs_are_those_of_the_configs(run, file):
     for key, value in declared.settings.items():
         part, _, name = key.partition(".")
         content[part] = {**content[part], name: value}
-    history = dict.fromkeys(("max_history",), 20)
-    model = {key: 20 if value == "$history" else value for key, value in content["model"].items()}
-    found = checked_run({**content, **history, "model": model}, run)
+    if declared.backbone is None:
+        model = {
+            key: 20 if value == "$history" else value for key, value in content["model"].items()
+        }
+        content |= {"max_history": 20, "model": model}
+    else:
+        content["backbone"] = f"runs/scientific/{declared.backbone}-0"
+    found = checked_run(content, run)
     assert found == checked_run(read_yaml(CONFIGS / f"{file}.yaml"), file)
 
 

@@ -31,6 +31,7 @@ class Asked:
     data: the folder that holds a folder for each data set.
     out: the folder to work in; tables share the steps that they have in common.
     only: our names of the data sets to do; empty takes all of the table.
+    methods: rows to do, by the name of the method or of the run; empty takes all of the table.
     num_seeds: trainings of every run that learns; None takes the number of the table.
     is_fast: whether everything is small, so that the numbers mean nothing.
     is_other_data: whether the data may be others than those of the published numbers.
@@ -40,6 +41,7 @@ class Asked:
     data: Path
     out: Path
     only: Sequence[str] = ()
+    methods: Sequence[str] = ()
     num_seeds: int | None = None
     is_fast: bool = False
     is_other_data: bool = False
@@ -116,7 +118,7 @@ def outlook_of(asked: Asked, *, find: FindCommand, tell: Tell) -> dict[str, list
 
 def _plan(asked: Asked, find: FindCommand) -> tuple[Table, list[Planned]]:
     """The table, and its plan on every data set that is asked for."""
-    table, kit = read_table(asked.table), read_kit()
+    table, kit = _asked_rows(read_table(asked.table), asked), read_kit()
     strangers = [name for name in asked.only if name not in table.data]
     if strangers:
         raise ValueError(
@@ -143,6 +145,25 @@ def _plan(asked: Asked, find: FindCommand) -> tuple[Table, list[Planned]]:
         )
         for name in names
     ]
+
+
+def _asked_rows(table: Table, asked: Asked) -> Table:
+    """The table with the rows that are asked for, and the row over which gains are told."""
+    if not asked.methods:
+        return table
+    there = {name for row in table.rows for name in (row.method, row.run) if name is not None}
+    for name in asked.methods:
+        if name not in there:
+            raise ValueError(
+                f"--method {name!r:.60}: table {asked.table} has no such row; there are "
+                f"{', '.join(str(row.run or row.method) for row in table.rows)}."
+            )
+    rows = tuple(
+        row if {row.method, row.run} & {*asked.methods} else row.model_copy(update={"run": None})
+        for row in table.rows
+        if {row.method, row.run} & {*asked.methods} or row.method == table.reference
+    )
+    return table.model_copy(update={"rows": rows})
 
 
 def _checking(data: str) -> Callable[[Dataset], None]:

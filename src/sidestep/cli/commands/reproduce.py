@@ -35,6 +35,10 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option(help="A data set to do, not all; may be repeated.")
     ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="A row to do, not all, by its method or run; may be repeated."),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Trainings of each run; default: as in the table.")
     ] = None,
@@ -62,6 +66,8 @@ def reproduce(
 
       sidestep reproduce ours-main --data /path/to/research-data --only scientific
 
+      sidestep reproduce zoo --data /path/to/research-data --only beauty --method caser --seeds 1
+
       sidestep reproduce promise-1 --data /path/to/research-data --fast
     """
     if listed:
@@ -74,6 +80,7 @@ def reproduce(
         data=data,
         out=out or (_OUT_FAST if fast else _OUT),
         only=only or (),
+        methods=method or (),
         num_seeds=seeds,
         is_fast=fast,
         is_other_data=other_data,

@@ -5,7 +5,7 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from tests.cli.commands import run
+from tests.cli.commands import call, run
 from tests.cli.launched import Launched
 from tests.data.importers.test_minionerec import NAME, SIDS, shop
 
@@ -55,7 +55,9 @@ def lists_of(bundle):
 
 
 def test_the_data_of_minionerec_go_through_training_and_rewards(industrial, tmp_path):
-    run(*training_of(industrial, "minionerec"), "--out", tmp_path / "lm")
+    trained = call(*training_of(industrial, "minionerec"), "--out", tmp_path / "lm")
+    assert trained.exit_code == 0, trained.output
+    assert not {"Loading", "FutureWarning"} & {*trained.output.replace(":", " ").split()}
     metrics = json.loads(run("evaluate", tmp_path / "lm", "--split", "test", "--json"))["metrics"]
     assert metrics["invalid_rate"] == 0
     run(

@@ -42,6 +42,7 @@ try:
         tokenizer_of_text,
         tokenizer_text,
     )
+    from sidestep.model.quiet_transformers import quiet
 except ImportError as error:
     raise ImportError(
         "Hugging Face models need the extra `hf` (transformers 5 or later): "
@@ -129,7 +130,7 @@ def export_hugging_face(path: Path, loaded: LoadedRecommender, *, card: str | No
         max_history=loaded.max_history,
     )
     check_export_place(path)
-    with whole_folder(path) as folder:
+    with whole_folder(path) as folder, quiet():
         language_model.save_pretrained(folder, safe_serialization=True)
         _tokenizer(tokens, tokenizer_of(network)).save_pretrained(folder)
         write_json(folder / TOKENS_FILE, tokens.model_dump(mode="json"))
@@ -193,9 +194,10 @@ def network_from_hugging_face(
             "save_pretrained(safe_serialization=True)."
         )
     models: Any = AutoModelForCausalLM  # transformers leaves it untyped
-    language_model = models.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-    ).eval()
+    with quiet():
+        language_model = models.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        ).eval()
     prompt = tokens.prompt
     vocabulary = language_model.get_input_embeddings().weight.shape[0]
     largest = prompt.largest

@@ -4,6 +4,7 @@ The adapters are those of PEFT. While an adapter learns, the rest of the languag
 is. Merged, the adapter is gone and the language model has its weights. Needs the extra `hf`.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -43,6 +44,8 @@ def adapted(language_model: Any, *, new_tokens: Sequence[int], lora: LoraShape |
     """
     try:
         import peft
+
+        from sidestep.model.quiet_transformers import quiet
     except ImportError as error:
         raise ImportError(
             "model.trained: lora and rows need the extra `hf` (peft): pip install 'sidestep[hf]'."
@@ -69,7 +72,10 @@ def adapted(language_model: Any, *, new_tokens: Sequence[int], lora: LoraShape |
     else:
         config = peft.TrainableTokensConfig(token_indices=list(new_tokens), target_modules=names)
     try:
-        made: Adapter = peft.get_peft_model(language_model, config)
+        with quiet(), warnings.catch_warnings():
+            # PEFT doubts the merging of tied rows, which our tests check.
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings")
+            made: Adapter = peft.get_peft_model(language_model, config)
     except ValueError as error:
         raise ValueError(f"model.lora.modules: {error}") from error
     return made

@@ -26,6 +26,8 @@ try:
         PreTrainedModel,
         PreTrainedTokenizerFast,
     )
+
+    from sidestep.model.quiet_transformers import quiet
 except ImportError as error:
     raise ImportError(
         "Language models need the extra `hf` (transformers 5 or later): pip install 'sidestep[hf]'."
@@ -118,7 +120,7 @@ def read_language_model(source: str) -> LanguageModel:
         )
     models: Any = AutoModelForCausalLM  # transformers leaves it untyped
     tokenizer = read_tokenizer(source)
-    with _found(source):
+    with _found(source), quiet():
         # float32: the weights that learn. Training computes in the precision of `training`.
         model = models.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
     return LanguageModel(model.eval(), tokenizer)

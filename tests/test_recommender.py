@@ -90,6 +90,33 @@ def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(history):
         torch.testing.assert_close(alone.scores[0], together.scores[user], atol=1e-4, rtol=1e-4)
 
 
+def test_layers_compute_in_the_precision_of_the_recommender_and_scores_in_float32():
+    _, trie, model = catalog_and_model("items")
+    seen: dict[str, set[torch.dtype]] = {}
+
+    def lists(precision):
+        found = seen.setdefault(precision, set())
+        hooks = [
+            part.register_forward_hook(lambda part, given, made: found.add(made.dtype))
+            for part in model.modules()
+            if isinstance(part, torch.nn.Linear)
+        ]
+        recommender = GenerativeRecommender(
+            model, Scope(trie=trie), BeamSearch(num_beams=40), max_history=20, precision=precision
+        )
+        answer = recommender.recommend(batch(*ROWS), 10)
+        for hook in hooks:
+            hook.remove()
+        return answer
+
+    exact, rounded = lists("fp32"), lists("bf16")
+    assert seen["fp32"] == {torch.float32}
+    assert torch.bfloat16 in seen["bf16"]
+    assert rounded.scores.dtype == torch.float32
+    assert not torch.equal(rounded.scores, exact.scores)
+    torch.testing.assert_close(rounded.scores, exact.scores, atol=0.5, rtol=0.05)
+
+
 def test_seen_excluded_and_unavailable_items_are_not_recommended_and_cost_no_place():
     _, trie, model = catalog_and_model("items")
     is_available = torch.ones(40, dtype=torch.bool)

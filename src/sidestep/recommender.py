@@ -10,10 +10,11 @@ from torch import Tensor
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.user_sets import is_among
 from sidestep.padding import NO_ITEM
+from sidestep.precision import Precision
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.spent import Spent
 from sidestep.search.tree import evaluated_prefixes
-from sidestep.step import HistoryBatch, StepModel
+from sidestep.step import HistoryBatch, StepModel, in_precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +187,7 @@ class GenerativeRecommender:
         policy: SearchPolicy,
         *,
         max_history: int | None,
+        precision: Precision = "fp32",
     ) -> None:
         """Puts the parts together.
 
@@ -194,6 +196,7 @@ class GenerativeRecommender:
             space: the items that may be recommended: the `Scope` of a trie, or another space.
             policy: the search.
             max_history: the model reads only so many most recent items; None: all of them.
+            precision: of the layers of the model.
 
         Raises:
             ValueError: the model has other codebooks or other actions than the space.
@@ -213,6 +216,7 @@ class GenerativeRecommender:
         self.space = space
         self.policy = policy
         self.max_history = max_history
+        self.precision = precision
 
     @property
     def name(self) -> str:
@@ -251,7 +255,8 @@ class GenerativeRecommender:
         unwanted = unwanted_items(histories, exclude_seen=exclude_seen, excluded=excluded)
         space = self.space if unwanted is None else self.space.without(unwanted)
         read = histories if self.max_history is None else histories.latest(self.max_history)
-        candidates = self.policy.search(self.model, read, space)
+        with in_precision(space.device, self.precision):
+            candidates = self.policy.search(self.model, read, space)
         buckets = space.items(candidates.leaves)  # [users, leaves, bucket]
         items = buckets.flatten(1)
         first = (buckets != NO_ITEM).byte().argmax(dim=2, keepdim=True)

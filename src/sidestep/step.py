@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.padding import NO_ITEM
+from sidestep.precision import Precision
 
 ROOT_SLOT = 0
 """Slot of the root of every search tree: the last position of the prompt."""
@@ -428,6 +429,15 @@ def in_float32(device: torch.device) -> torch.autocast:
     is left of the rounding is that of the states, one and the same for all that read them.
     """
     return torch.autocast(device.type, enabled=False)
+
+
+def in_precision(device: torch.device, precision: Precision) -> torch.autocast:
+    """Inside, the layers of networks compute in this precision, on this device.
+
+    With bf16, autocast rounds products of matrices. What searches compare keeps its digits, see
+    `in_float32`.
+    """
+    return torch.autocast(device.type, torch.bfloat16, precision == "bf16")
 
 
 def widened(numbers: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

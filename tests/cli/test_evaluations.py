@@ -111,6 +111,18 @@ def test_a_name_that_results_do_not_know_is_refused_before_the_work(shop, dry):
     assert sorted((shop / "beam/evaluations").iterdir()) == before
 
 
+def test_an_evaluation_in_another_precision_is_another_one(repeaters, beam):
+    given = ("evaluate", beam, "--search", "beam", "--beams", 4, "--users", 20, "--json")
+    exact, rounded = (json.loads(run(*given, *more)) for more in ((), ("--precision", "bf16")))
+    assert "precision" not in exact["setting"]
+    assert rounded["setting"] == {**exact["setting"], "precision": "bf16"}
+    assert rounded["per_user"] != exact["per_user"]
+    assert "bf16" in rounded["per_user"]
+    assert "precision bf16 is for networks that write semantic IDs" in refused(
+        "evaluate", repeaters, "--precision", "bf16"
+    )
+
+
 def test_a_name_of_ones_own_goes_into_the_results(shop, tmp_path):
     arguments = ("evaluate", shop / "beam", "--method", "my-own", "--users", 5)
     assert json.loads(run(*arguments, "--dry-run", "--json"))["method"] == "my-own"

@@ -84,6 +84,10 @@ def test_files_that_are_there_are_not_made_again(recommender, dataset, tmp_path)
     assert changed == {"part-00001.parquet"}
     with pytest.raises(ValueError, match="holds lists of another k; choose another folder"):
         recommend_all(ShardMaker(recommender, users, Wanted(k=3), tmp_path / "out"))
+    with pytest.raises(ValueError, match="holds lists of another precision"):
+        recommend_all(
+            ShardMaker(recommender, users, Wanted(k=2, precision="bf16"), tmp_path / "out")
+        )
 
 
 def test_a_folder_of_something_else_stays_as_it_is(recommender, dataset, tmp_path):

@@ -56,6 +56,7 @@ from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.notices import warn
+from sidestep.precision import Precision
 from sidestep.recommender import GenerativeRecommender, ReservedPlaces
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.item_support import ItemSupport
@@ -83,6 +84,7 @@ class LoadedRecommender:
         else recommends.
     fitted: a recommender without a network, of Sidestep or of a user's own; None where something
         else recommends.
+    precision: of the layers of the network in searches; see `with_precision`.
     """
 
     manifest: Manifest
@@ -94,6 +96,7 @@ class LoadedRecommender:
     counts: np.ndarray | None = field(repr=False)
     fitted: FittedRecommender | None = None
     device: torch.device
+    precision: Precision = "fp32"
     _masks: LatestAnswers[Tensor | None] = field(
         default_factory=lambda: LatestAnswers(_KEPT_MASKS), init=False, repr=False
     )
@@ -168,6 +171,22 @@ class LoadedRecommender:
         if search.name != "beam" and not self.catalog.lists_items:
             self.catalog.refuse_own_space(search.name)
         return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
+
+    def with_precision(self, precision: Precision) -> "LoadedRecommender":
+        """A copy whose searches compute in another precision; the weights stay as they are.
+
+        bf16 is faster on GPUs and on processors with matrix units, and worth it for large networks.
+        Lists may differ from those in fp32 where scores are close.
+
+        Raises:
+            ValueError: bf16, and the recommender searches no semantic IDs.
+        """
+        if precision == "bf16" and not self.is_searched:
+            raise ValueError(
+                f"precision bf16 is for networks that write semantic IDs, and this is {self.kind}; "
+                "leave it out."
+            )
+        return replace(self, precision=precision)
 
     def __repr__(self) -> str:
         """One line: kind, size and origin."""
@@ -390,7 +409,9 @@ class LoadedRecommender:
             model: StepModel[Any] = self.network
             if self.value_head is not None and reads_values(policy):
                 model = HeadedModel(self.network, self.value_head)
-            return GenerativeRecommender(model, space, policy, max_history=self.max_history)
+            return GenerativeRecommender(
+                model, space, policy, max_history=self.max_history, precision=self.precision
+            )
         if isinstance(self.network, ItemNetwork):
             own = ItemNetworkRecommender(
                 self.network, max_history=self.max_history, is_available=is_eligible

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from sidestep.precision import Precision
 from sidestep.runs.search_text import enumerated, options_in_words
 from sidestep.runs.searches import BUDGET, GUIDANCE
 from sidestep.search.specs import SPECS, reading
@@ -69,6 +70,13 @@ BudgetTimes = Annotated[
         metavar="K",
         help=f"Tokens that {enumerated(reading('budget'))} spends: those of a beam K times as wide "
         f"as --beams; default: {BUDGET}.",
+    ),
+]
+InPrecision = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="Of the layers of a network that writes semantic IDs; bf16 is faster on a GPU.",
     ),
 ]
 SearchOptions = Annotated[

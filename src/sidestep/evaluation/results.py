@@ -135,6 +135,9 @@ class Setting(BaseModel):
     )
     """The strategy of the split, such as "given". Leave-one-out is None and left out of files."""
 
+    precision: Literal["bf16"] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The precision of the layers of the network. fp32 is None and left out of files."""
+
     @field_validator("users")
     @classmethod
     def _some_users(cls, users: int | str) -> int | str:

@@ -261,6 +261,7 @@ def _setting(
         exclude_seen=asked.exclude_seen,
         users=users,
         strategy=strategy,
+        precision=None if loaded.precision == "fp32" else loaded.precision,
     )
 
 
@@ -279,6 +280,8 @@ def evaluation_name(split: SplitName, method: str, setting: results.Setting) -> 
         parts.append(setting.search_options)
     if setting.ranker is not None:
         parts.append(f"ranker-{value_in_words(setting.ranker)}")
+    if setting.precision is not None:
+        parts.append(setting.precision)
     if setting.users != "all":
         parts.append(f"{setting.users}-users")
     # A method may be called so already, "sasrec-unseen"; what it says must then be true.

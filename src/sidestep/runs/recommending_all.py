@@ -18,6 +18,7 @@ from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint
 from sidestep.files import file_sha256, read_json, whole_file, write_json
 from sidestep.notices import working
+from sidestep.precision import Precision
 from sidestep.runs.inputs import load_bundle, load_dataset
 from sidestep.runs.searches import AskedSearch
 
@@ -35,11 +36,13 @@ class Wanted:
     k: the longest list.
     exclude_seen: whether a list leaves out the items of the user's history.
     search: of the semantic IDs.
+    precision: of the layers of a network that writes semantic IDs.
     """
 
     k: int = 10
     exclude_seen: bool = False
     search: AskedSearch = field(default_factory=AskedSearch)
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,10 +208,10 @@ class ShardMaker:
             out: the folder of the shards.
 
         Raises:
-            ValueError: the search does not fit the bundle.
+            ValueError: the search or the precision does not fit the bundle.
         """
         self.users = users
-        self._recommender = recommender
+        self._recommender = recommender.with_precision(wanted.precision)
         self._wanted = wanted
         self._out = out
         self._asked = wanted.search.of(recommender)
@@ -229,6 +232,7 @@ class ShardMaker:
             "users": self.users.described(),
             "k": self._wanted.k,
             "exclude_seen": self._wanted.exclude_seen,
+            **({} if self._wanted.precision == "fp32" else {"precision": self._wanted.precision}),
             "search": self._asked.settings(self._recommender),
             "shards": len(names),
         }

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sidestep.precision import Precision
+
 
 class Limits(BaseModel):
     """The most that one request may ask for; a larger request is refused with 413 or 422."""
@@ -66,6 +68,9 @@ class ServiceConfig(BaseModel):
 
     device: str | None = None
     """The device of the network; None takes a GPU if there is one."""
+
+    precision: Precision = "fp32"
+    """The precision of the layers of the network in searches."""
 
     limits: Limits = Limits()
     queueing: Queueing = Queueing()

@@ -55,6 +55,7 @@ class LocalEngine:
             config.bundle,
             SharedState(config.state),
             device=config.device,
+            precision=config.precision,
             max_batch=config.queueing.max_batch,
             report=self._report,
         )

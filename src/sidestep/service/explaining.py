@@ -24,6 +24,7 @@ from sidestep.search.policy import Scope
 from sidestep.search.proposals import plain_beam
 from sidestep.service.messages import ExplainResponse, TreeNode
 from sidestep.service.questions import Answering, Question
+from sidestep.step import in_precision
 
 _BEAMS = 10
 _CANDIDATES_PER_BEAM = 4
@@ -59,7 +60,8 @@ def explain(answering: Answering, question: Question) -> ExplainResponse:
     if not isinstance(space, Scope):
         raise ValueError("sets of codes have no order, so there is no tree to show.")
     history = batch.histories.to(recommender.device).latest(recommender.max_history)
-    tree = search_tree(policy, found.model, history, space)
+    with in_precision(recommender.device, recommender.precision):
+        tree = search_tree(policy, found.model, history, space)
     shown = tree.thinned(num_leaves=min(request.k, _BEAMS))
     return ExplainResponse(
         search=tree.name,

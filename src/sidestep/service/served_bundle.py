@@ -21,6 +21,7 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.requests import Request
 from sidestep.bundle.snapshot import Snapshot
 from sidestep.bundle.users import histories_of
+from sidestep.precision import Precision
 from sidestep.service.asking import NUM_RUNGS
 from sidestep.service.questions import Answer, Answering, Question
 from sidestep.service.state import Mark, SharedState, State
@@ -99,6 +100,7 @@ class ServedBundle:
         state: SharedState,
         *,
         device: str | None = None,
+        precision: Precision = "fp32",
         max_batch: int = 32,
         report: Callable[[int], None] = lambda generation: None,
     ) -> None:
@@ -108,6 +110,7 @@ class ServedBundle:
             bundle: reloads may name folders beside it.
             state: of the service.
             device: of the network.
+            precision: of the layers of the network in searches.
             max_batch: users of the largest batch that will be answered.
             report: is given the generation of every bundle that begins to answer.
 
@@ -117,6 +120,7 @@ class ServedBundle:
         self._root = bundle.absolute().parent
         self._state = state
         self._device = device
+        self._precision = precision
         self._max_batch = max_batch
         self._report = report
         self._reloading, self._swapping = Lock(), Lock()
@@ -297,7 +301,8 @@ class ServedBundle:
     def _load(self, path: Path, unavailable: frozenset[str]) -> _Loaded:
         """A bundle, after it has answered its canaries."""
         try:
-            whole = Snapshot.of(load(path, device=self._device, maps_weights=True))
+            loaded = load(path, device=self._device, maps_weights=True)
+            whole = Snapshot.of(loaded.with_precision(self._precision))
             new = _Loaded.of(path, whole, unavailable)
             self._ask_canaries(new)
         except (ValueError, ImportError, FileNotFoundError) as error:

@@ -5,13 +5,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
 from sidestep.data.windows import WindowBatch
 from sidestep.model.heads import ItemTable
+from sidestep.precision import Precision
+from sidestep.step import in_precision
 from sidestep.training.config import AdaptivePrecisionConfig, TrainingConfig
 from sidestep.training.layer_precision import AdaptivePrecision, Assignment
 from sidestep.training.objective import Objective
@@ -158,8 +159,8 @@ class Update:
         """A forward pass in the precision of the run; see `AdaptivePrecision.forward`."""
         if self.adaptive is not None:
             return self.adaptive.forward(scale=scale, is_counted=is_counted)
-        device = self._processes.device
-        return torch.autocast(device.type, torch.bfloat16, self._precision == "bf16")
+        precision: Precision = "bf16" if self._precision == "bf16" else "fp32"
+        return in_precision(self._processes.device, precision)
 
     def close(self) -> None:
         """Gives the tables of items dense gradients again, which the next training expects."""

@@ -14,6 +14,7 @@ from sidestep.cli.outputs import refuse_report_at
 from sidestep.cli.search_options import (
     BudgetTimes,
     Candidates,
+    InPrecision,
     LikelihoodWeight,
     Search,
     SearchOptions,
@@ -56,6 +57,7 @@ def evaluate(
     likelihood_weight: LikelihoodWeight = None,
     budget: BudgetTimes = None,
     search_options: SearchOptions = None,
+    precision: InPrecision = "fp32",
     users: Annotated[str, typer.Option(help="'all', or so many fixed random users.")] = "all",
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
@@ -129,7 +131,7 @@ def evaluate(
         codes=codes,
     )
     data = load_dataset(folder.dataset(dataset))
-    loaded = load_bundle(folder.path)
+    loaded = load_bundle(folder.path).with_precision(precision)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
     planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
     planned.tell_of_misses()

@@ -18,13 +18,8 @@ from sidestep.cli.written_dataset import write_dataset
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
 from sidestep.data.importers.imported import thinned
-from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 from sidestep.data.importers.lists import ListRows, import_lists
 from sidestep.data.importers.log import Thinning
-from sidestep.data.importers.minionerec import import_minionerec, minionerec_files
-from sidestep.data.importers.movielens import import_movielens
-from sidestep.data.importers.p5 import import_p5
-from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.importers.rows import Part, import_rows
 from sidestep.data.importers.table import import_table
 from sidestep.data.importers.table_rows import MISSING_ID, Gaps, Missing
@@ -33,6 +28,11 @@ from sidestep.lazy_imports import imported_when_used
 
 with imported_when_used():
     from sidestep.data.importers import guessing
+    from sidestep.data.importers import lcrec as of_lcrec
+    from sidestep.data.importers import minionerec as of_minionerec
+    from sidestep.data.importers import movielens as of_movielens
+    from sidestep.data.importers import p5 as of_p5
+    from sidestep.data.importers import recbole as of_recbole
 from sidestep.data.names import split_names
 
 app = typer.Typer(
@@ -80,9 +80,9 @@ def lcrec(
     """
     _check_out(out, path, items, overwrite=overwrite)
     if path.is_dir():
-        path, found = lcrec_files(path)
+        path, found = of_lcrec.lcrec_files(path)
         items = items or found
-    dataset = shown_working(import_lcrec)(path, items, name=name)
+    dataset = shown_working(of_lcrec.import_lcrec)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
     write_dataset(done, out, name, dry_run=dry_run, json=json)
 
@@ -109,7 +109,7 @@ def p5(
         texts = path / "item_terms.json"
         items = items or (texts if texts.is_file() else None)
         path = path / "sequential_data.txt"
-    dataset = shown_working(import_p5)(path, items, name=name)
+    dataset = shown_working(of_p5.import_p5)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
     write_dataset(done, out, name, dry_run=dry_run, json=json)
 
@@ -131,7 +131,9 @@ def minionerec(
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
     _check_out(out, folder, overwrite=overwrite)
-    done = shown_working(import_minionerec)(minionerec_files(folder, category))
+    done = shown_working(of_minionerec.import_minionerec)(
+        of_minionerec.minionerec_files(folder, category)
+    )
     write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 
@@ -362,7 +364,7 @@ def recbole(
     _check_out(out, path, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     with reading_bar() as on_progress:
-        done = import_recbole(
+        done = of_recbole.import_recbole(
             path,
             user=user,
             item=item,
@@ -396,7 +398,9 @@ def movielens(
     _check_out(out, path, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     with reading_bar() as on_progress:
-        done = import_movielens(path, thinning=thinning, name=name, on_progress=on_progress)
+        done = of_movielens.import_movielens(
+            path, thinning=thinning, name=name, on_progress=on_progress
+        )
     write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 

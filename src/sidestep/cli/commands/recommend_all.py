@@ -14,6 +14,7 @@ from sidestep.cli.search_options import (
     Beams,
     BudgetTimes,
     Candidates,
+    InPrecision,
     LikelihoodWeight,
     Search,
     SearchOptions,
@@ -59,6 +60,7 @@ def recommend_all(
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of each user's history.")
     ] = False,
+    precision: InPrecision = "fp32",
     engine: Annotated[
         Engine, typer.Option(help="What makes the files: this process, or actors of Ray.")
     ] = "local",
@@ -108,7 +110,9 @@ def recommend_all(
         dataset=None if dataset is None else dataset.absolute(),
         histories=None if histories is None else histories.absolute(),
         users_per_shard=shard_users,
-        wanted=recommending_all.Wanted(k=k, exclude_seen=exclude_seen, search=asked),
+        wanted=recommending_all.Wanted(
+            k=k, exclude_seen=exclude_seen, search=asked, precision=precision
+        ),
         out=out.absolute(),
     )
     shards: recommending_all.ShardEngine | None = None

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
+from sidestep.cli.search_options import InPrecision
 from sidestep.lazy_imports import imported_when_used
 
 with imported_when_used():
@@ -32,6 +33,7 @@ def serve(
     device: Annotated[
         str | None, typer.Option(help="Of the network. [default: a GPU if there is one]")
     ] = None,
+    precision: InPrecision = "fp32",
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Of the network, per worker. [default: 1 with --workers]"),
@@ -99,6 +101,7 @@ def serve(
             state=(Path(folder) / "state.json" if state is None else state).absolute(),
             examples=None if examples is None else examples.absolute(),
             device=device,
+            precision=precision,
             limits=configs.Limits(k=max_k, users=max_users, beams=max_beams),
             queueing=configs.Queueing(
                 max_batch=max_batch,

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sidestep.data.dataset import Dataset
 from sidestep.reproduction.declarations import read_table
 from tests.cli.commands import call, refused, run
 from tests.reproduction.research_data import write_research_data
@@ -13,7 +14,7 @@ from tests.reproduction.research_data import write_research_data
 def data(tmp_path_factory):
     """A folder of invented data in the forms of the research data."""
     folder = tmp_path_factory.mktemp("research") / "data"
-    write_research_data(folder, ("scientific", "beauty"))
+    write_research_data(folder, ("scientific", "beauty", "ml-100k"))
     return folder
 
 
@@ -123,6 +124,22 @@ def test_a_row_alone_is_done(data, tmp_path):
     assert "has no such row; there are popularity, transitions" in refused(
         *asked("zoo", data, tmp_path / "none"), "--method", "nobody"
     )
+
+
+def test_a_split_by_time_is_made_once_and_judges_all_rows(data, tmp_path):
+    arguments = (
+        *("reproduce", "zoo-time", "--data", data, "--out", tmp_path / "out", "--fast"),
+        *("--other-data", "--json", "--method", "popularity", "--method", "popularity-7"),
+    )
+    told = json.loads(run(*arguments))
+    assert {step["state"] for step in told["steps"]["ml-100k"]} == {"done"}
+    split = Dataset.load(tmp_path / "out" / "ml-100k" / "dataset").split
+    assert split.strategy.startswith("global-time@")
+    assert split.strategy.endswith(",every")
+    [kept, _] = told["parts"]
+    assert [row["seeds"] for row in kept["rows"]] == [[0], [0]]
+    told = json.loads(run(*arguments))
+    assert {step["state"] for step in told["steps"]["ml-100k"]} == {"unchanged"}
 
 
 def test_every_baseline_of_the_zoo_has_steps(data, tmp_path):

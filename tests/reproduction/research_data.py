@@ -8,13 +8,15 @@ from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 
 
 def write_research_data(folder: Path, names: tuple[str, ...]) -> None:
-    """Writes a folder per data set: LC-Rec JSON for scientific and beauty, P5 for the others."""
+    """Writes a folder per data set: LC-Rec JSON, P5, or RecBole's atomic files with times."""
     shop, _ = synthetic_shop(
         SyntheticShopConfig(num_users=60, num_departments=2, items_per_kind=6), 0
     )
     for name in names:
         (folder / name).mkdir(parents=True)
-        if name in ("scientific", "beauty"):
+        if name == "ml-100k":
+            _write_recbole(shop, folder / name, name)
+        elif name in ("scientific", "beauty"):
             _write_lcrec(shop, folder / name, name.capitalize(), has_terms=name == "beauty")
         else:
             _write_p5(shop, folder / name)
@@ -54,3 +56,18 @@ def _write_p5(shop: Dataset, folder: Path) -> None:
     (folder / "sequential_data.txt").write_text("\n".join(lines) + "\n")
     texts = {str(item + 1): terms for item, terms in enumerate(_terms(shop))}
     (folder / "item_terms.json").write_text(json.dumps(texts))
+
+
+def _write_recbole(shop: Dataset, folder: Path, name: str) -> None:
+    lines = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
+    for user, items in enumerate(_sequences(shop)):
+        # Users come one after the other, so that a split by time has some in every part.
+        lines += [
+            f"{user}\t{item}\t4\t{880_000_000 + 40_000 * user + 86_400 * place}"
+            for place, item in enumerate(items)
+        ]
+    (folder / f"{name}.inter").write_text("\n".join(lines) + "\n")
+    texts = ["item_id:token\tmovie_title:token_seq\tclass:token_seq"]
+    titles = shop.items.frame["title"].to_list()
+    texts += [f"{item}\t{title}\t{title.split()[-1]}" for item, title in enumerate(titles)]
+    (folder / f"{name}.item").write_text("\n".join(texts) + "\n")

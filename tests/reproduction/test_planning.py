@@ -13,7 +13,7 @@ from .research_data import write_research_data
 def data(tmp_path_factory):
     """A folder of invented data sets in the forms of the research data."""
     folder = tmp_path_factory.mktemp("research") / "data"
-    write_research_data(folder, ("scientific", "beauty", "sports", "toys"))
+    write_research_data(folder, ("scientific", "beauty", "sports", "toys", "ml-100k"))
     return folder
 
 
@@ -44,6 +44,15 @@ def test_every_step_comes_after_what_it_reads(name, is_fast, data, tmp_path):
         assert len({*names}) == len(names)
         for place, step in enumerate(steps):
             assert {*step.made_from["after"]} <= {*names[:place]}, step.name
+
+
+def test_data_with_a_split_of_their_own_are_split_before_anything_reads_them(data, tmp_path):
+    steps = planned(data, tmp_path, "zoo-time").pipeline.makers
+    assert [step.name for step in steps[:2]] == ["import", "split"]
+    assert "data split" in steps[1].line
+    assert "--strategy global-time --targets every" in steps[1].line
+    by_what = {step.name: {*step.made_from["after"]} for step in steps}
+    assert by_what["train caser-0"] == {"split"}
 
 
 def test_what_learns_has_a_training_per_seed_and_what_counts_has_one(data, tmp_path):

@@ -194,7 +194,7 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
             "leave the key out."
         )
 
-    dataset = _dataset(build, config)
+    dataset = dataset_steps(build, config.importing, config.split)
     embeds = (coded or compared) and "published" not in config.tokenize
     vectors = [_vectors(build, config, dataset)] if embeds else []
     catalog = [_catalog(build, config, vectors or dataset)] if coded else []
@@ -276,18 +276,26 @@ def _answering(named: str | None, runs: Runs, judged: SplitName, where: str) -> 
     return next(iter([*attached, *searched, *runs.values()])).name
 
 
-def _dataset(build: StepBuilder, config: PipelineConfig) -> list[Step]:
-    """The steps that import the dataset and, where that is asked for, split it."""
+def dataset_steps(
+    build: StepBuilder, importing: Settings, split: Settings, *, name: str | None = None
+) -> list[Step]:
+    """The steps that import the dataset and, where that is asked for, split it.
+
+    Args:
+        build: builds them.
+        importing: options of `sidestep import`; `from` says which kind.
+        split: options of `sidestep data split`; empty for the split that the import makes.
+        name: of the dataset; None leaves it to the import.
+    """
     path = build.out / DATASET
-    sources = dict(config.importing)
+    sources = dict(importing)
     words = ("import", str(sources.pop("from", "table")))
-    imported = build.step("import", sources, ["--out", path], words=words, product=path)
-    if config.split:
+    wired = ["--out", path, *(() if name is None else ("--name", name))]
+    imported = build.step("import", sources, wired, words=words, product=path)
+    if split:
         words, product = ("data", "split"), path / SPLIT_FOLDER
-        split = build.step(
-            _SPLIT, config.split, [path], words=words, product=product, after=[imported]
-        )
-        return [imported, replace(split, is_only_maker=True)]
+        later = build.step(_SPLIT, split, [path], words=words, product=product, after=[imported])
+        return [imported, replace(later, is_only_maker=True)]
     if build.memory.has_begun(_SPLIT):
         # The section is gone, but its split is still there: only a new import removes it.
         after = {**imported.made_from["after"], _SPLIT: "no longer"}

@@ -48,6 +48,9 @@ class DeclaredData(_Declared):
     """Options of `sidestep import`; `from` says which kind. Paths are seen from the data set's
     folder."""
 
+    split: dict[str, Any] = Field(default_factory=dict)
+    """Options of `sidestep data split`; empty for leave-one-out."""
+
     embed: dict[str, Any]
     """Options of `sidestep embed`, which makes the item vectors."""
 

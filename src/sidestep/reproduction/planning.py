@@ -12,7 +12,7 @@ from typing import Any
 from sidestep.pipelines.building import DATASET, StepBuilder
 from sidestep.pipelines.commands import FindCommand
 from sidestep.pipelines.memory import Memory
-from sidestep.pipelines.pipeline import VECTORS, Pipeline
+from sidestep.pipelines.pipeline import VECTORS, Pipeline, dataset_steps
 from sidestep.pipelines.steps import Step
 from sidestep.reproduction.declarations import Kit, Row, Seen, Table
 from sidestep.reproduction.fast import NUM_USERS, small_catalog, small_run
@@ -290,14 +290,12 @@ class _Planner:
         )
 
     def _imported(self) -> Step:
-        settings = dict(self.kit.data[self.data].importing)
-        words = ("import", str(settings.pop("from")))
-        path = self.build.out / DATASET
-        wired = ["--out", path, "--name", self.data]
-        return self._once(
-            "import",
-            lambda of: self.build.step("import", settings, wired, of=of, words=words, product=path),
-        )
+        """The last step that makes the dataset."""
+        data = self.kit.data[self.data]
+        for step in dataset_steps(self.build, data.importing, data.split, name=self.data):
+            self.steps.setdefault(step.name, step)
+            last = step.name
+        return self.steps[last]
 
     def _once(self, name: str, make: Callable[[str], Step]) -> Step:
         """The step of a name, made if it is new; `make` is given the name without its section."""

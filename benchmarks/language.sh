@@ -15,6 +15,8 @@ home=runs/language
 results=benchmarks/results/quality.jsonl
 model=${MODEL:-runs/smollm2}
 precision=${PRECISION:-auto}
+searched=() # in bf16, if the training is
+[[ $precision == bf16 ]] && searched=(--precision bf16)
 
 mkdir -p $home
 [[ -d $home/whole ]] || $sidestep import lcrec "$data/scientific" --out $home/whole
@@ -80,7 +82,7 @@ native() {
 
 sft() {
     language $home/lm-sft-$seed --catalog $home/catalog --set objective.tasks=none --set training.epochs=4
-    measure $home/lm-sft-$seed lm-sft --search beam --beams 20
+    measure $home/lm-sft-$seed lm-sft --search beam --beams 20 "${searched[@]}"
 }
 
 for part in $parts; do
@@ -90,12 +92,12 @@ for part in $parts; do
         minionerec)
             sft
             improve align $home/lm-sft-$seed $home/lm-minionerec-$seed --recipe grpo-beam
-            measure $home/lm-minionerec-$seed lm-minionerec --search beam --beams 20
+            measure $home/lm-minionerec-$seed lm-minionerec --search beam --beams 20 "${searched[@]}"
             ;;
         sdpo)
             sft
             improve prefer $home/lm-sft-$seed $home/lm-sdpo-$seed --recipe sdpo
-            measure $home/lm-sdpo-$seed lm-sdpo --search beam --beams 20
+            measure $home/lm-sdpo-$seed lm-sdpo --search beam --beams 20 "${searched[@]}"
             ;;
         vstar)
             sft
@@ -105,22 +107,22 @@ for part in $parts; do
                 --set validation.num_users=200 --set validation.num_beams=10
             improve align $home/lm-value-$seed $home/lm-vstar-$seed --recipe vstar \
                 --embeddings $home/vectors.npy
-            measure $home/lm-vstar-$seed lm-vstar --search beam --beams 20
+            measure $home/lm-vstar-$seed lm-vstar --search beam --beams 20 "${searched[@]}"
             ;;
         lc-rec)
             language $home/lc-rec-$seed --catalog $home/catalog --set objective.tasks=lc-rec \
                 --set objective.query_column=categories --set objective.texts_per_step=4 \
                 --set training.epochs=3
-            measure $home/lc-rec-$seed lc-rec --search beam --beams 20
+            measure $home/lc-rec-$seed lc-rec --search beam --beams 20 "${searched[@]}"
             ;;
         titles)
             language $home/lm-titles-$seed --catalog $home/titles --set model.codes=titles \
                 --set objective.tasks=none --set training.epochs=3
-            measure $home/lm-titles-$seed bigrec --search grounded
+            measure $home/lm-titles-$seed bigrec --search grounded "${searched[@]}"
             learn $home/sasrec-$seed --config configs/scientific-sasrec-tuned.yaml
             [[ -d $home/d3-$seed/bundle ]] || $sidestep attach $home/lm-titles-$seed \
                 --ranker $home/sasrec-$seed --weight 1 --out $home/d3-$seed
-            measure $home/d3-$seed d3 --search item-beam --beams 20
+            measure $home/d3-$seed d3 --search item-beam --beams 20 "${searched[@]}"
             ;;
         *) echo "$part: is none of native, sft, minionerec, sdpo, vstar, lc-rec and titles" >&2 && exit 2 ;;
     esac

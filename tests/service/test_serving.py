@@ -101,8 +101,10 @@ def test_a_port_that_is_taken_is_said_before_anything_is_loaded(served, shops):
     assert f"--port {port}: nobody can listen there" in " ".join(done.stderr.split())
 
 
-def test_a_bundle_that_cannot_answer_ends_the_service_and_the_log_says_why(shops):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_bundle_that_cannot_answer_ends_the_service_and_the_log_says_why(shops, workers):
     words = [sys.executable, "-m", "sidestep", "serve", str(shops / "damaged")]
+    words += ["--workers", workers]
     words += ["--port", str(free_port()), "--device", "cpu"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 3

@@ -46,7 +46,7 @@ from sidestep.version import __version__
 
 _LOG = logging.getLogger("sidestep.service")
 
-_COULD_NOT_START = 3
+STARTUP_FAILURE = 3
 """The exit status of a process that could not start. At this status, uvicorn ends all workers."""
 
 MakeEngine = Callable[[ServiceConfig, Callable[[int], None]], Engine]
@@ -205,7 +205,7 @@ def make_app(
         else:
 
             def end() -> None:
-                loop.call_soon_threadsafe(sys.exit, _COULD_NOT_START)
+                loop.call_soon_threadsafe(sys.exit, STARTUP_FAILURE)
 
             service.start_beside(end)
         yield

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.supervisors import Multiprocess
 
-from sidestep.service.app import make_app
+from sidestep.service.app import STARTUP_FAILURE, make_app
 from sidestep.service.config import ServiceConfig
 from sidestep.service.logs import leave_out_of_records, log_settings
 from sidestep.service.metrics import SHARED_FOLDER
@@ -45,6 +46,7 @@ def serve(config: ServiceConfig, *, host: str, port: int) -> None:
         port: 0 takes a free one, which the log names.
 
     Raises:
+        SystemExit: the bundle cannot answer; the log says why.
         ValueError: another service uses the state, or OTEL_ variables name an unknown exporter.
     """
     exporters_of(os.environ)  # a worker could only end
@@ -56,7 +58,7 @@ def serve(config: ServiceConfig, *, host: str, port: int) -> None:
             folder = tempfile.TemporaryDirectory(prefix="sidestep-metrics-")
             os.environ[SHARED_FOLDER] = stack.enter_context(folder)
         os.environ[_SETTINGS] = config.model_dump_json()
-        uvicorn.run(
+        settings = uvicorn.Config(
             f"{__name__}:app_of_worker",
             factory=True,
             host=host,
@@ -67,6 +69,23 @@ def serve(config: ServiceConfig, *, host: str, port: int) -> None:
             timeout_graceful_shutdown=_DRAIN_S,
             timeout_worker_healthcheck=_PING_S,
         )
+        run = _run_alone if config.num_workers == 1 else _run_workers
+        with suppress(KeyboardInterrupt):  # uvicorn has ended the service in order
+            run(settings)
+
+
+def _run_alone(settings: uvicorn.Config) -> None:
+    server = uvicorn.Server(settings)
+    server.run()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILURE)
+
+
+def _run_workers(settings: uvicorn.Config) -> None:
+    workers = Multiprocess(settings, sockets=[settings.bind_socket()])
+    workers.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
+        raise SystemExit(STARTUP_FAILURE)
 
 
 def app_of_worker() -> RequestMiddleware:

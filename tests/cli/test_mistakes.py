@@ -15,7 +15,12 @@ def test_a_typo_in_a_configuration_names_the_nearest_key(shop, files, tmp_path):
     assert "'model.dims'" in message
     assert "did you mean 'dim'?" in message
     message = refused(*train, "--set", "model.dims=16", "--set", "trainin.epochs=3")
-    assert "did you mean 'training'?" in message
+    assert "--set 'model.dims=16': unknown key 'model.dims'; did you mean 'dim'?" in message
+    assert "--set 'trainin.epochs=3': unknown key 'trainin'; did you mean 'training'?" in message
+    assert "config.yaml" not in message
+    message = refused(*train, "--set", "model.num_layers=many")
+    assert f"{config}: unknown key 'model.dims'" in message
+    assert "--set 'model.num_layers=many': model.num_layers: Input should be a valid" in message
     assert not (tmp_path / "run").exists()
 
 

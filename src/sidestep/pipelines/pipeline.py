@@ -163,7 +163,9 @@ def read_pipeline(path: Path, settings: Sequence[str] = (), *, find: FindCommand
     """
     file = path / CONFIG_FILE if path.is_dir() else path
     content = with_settings(read_yaml(file), settings)
-    return pipeline_of(checked(PipelineConfig, content, str(file)), file, find=find)
+    return pipeline_of(
+        checked(PipelineConfig, content, str(file), settings=settings), file, find=find
+    )
 
 
 def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pipeline:

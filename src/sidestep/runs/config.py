@@ -44,7 +44,8 @@ def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
                 f"(kinds: {', '.join(kinds())})."
             )
         return checked_run(with_settings({}, settings), "--set")
-    return checked_run(with_settings(read_settings(path), settings), str(path))
+    content = with_settings(read_settings(path), settings)
+    return checked_run(content, str(path), settings=settings)
 
 
 def refuse_missing(run: RunConfig, path: Path | None) -> None:
@@ -125,11 +126,16 @@ def common_settings(config: dict[str, Any], seed: int) -> dict[str, Any]:
     return {"config": {**settings, "training": training}, "seed": seed}
 
 
-def checked_run(content: dict[str, Any], source: str) -> RunConfig:
+def checked_run(content: dict[str, Any], source: str, *, settings: Sequence[str] = ()) -> RunConfig:
     """The configuration of a run from plain values.
 
+    Args:
+        content: the plain values.
+        source: says in an error where the values come from.
+        settings: those that were laid over the values, see `with_settings`.
+
     Raises:
-        ValueError: see `read_config`; `source` says where the values come from.
+        ValueError: see `read_config`.
     """
     kind = content.get("kind")
     if kind is None:
@@ -142,7 +148,7 @@ def checked_run(content: dict[str, Any], source: str) -> RunConfig:
             f"{source}: kind must be one of {', '.join(kinds())}, or your own by import path, such "
             f"as my_package.my_module:MyRun, got {shown(kind)}."
         )
-    return checked(kind_named(kind), content, source)
+    return checked(kind_named(kind), content, source, settings=settings)
 
 
 @cache

@@ -23,26 +23,45 @@ _NUM_TOLD = 5
 """Problems that one error names."""
 
 
-def checked(kind: type[C], content: dict[str, Any], source: str) -> C:
+def checked(
+    kind: type[C], content: dict[str, Any], source: str, *, settings: Sequence[str] = ()
+) -> C:
     """A configuration of any kind from plain values.
 
+    Args:
+        kind: of the configuration.
+        content: the plain values.
+        source: says in an error where the values come from.
+        settings: those that `with_settings` laid over the values; an error about one names it.
+
     Raises:
-        ValueError: a key is unknown or a value not valid; names `source`, the key and what to do.
+        ValueError: a key is unknown or a value not valid; names the source, the key and what to do.
     """
+
+    def told(name: str, problem: str) -> str:
+        return f"{_setting_of(name, settings) or source}: {problem}"
+
     try:
         with importing():  # a search by name imports its policy
             made = kind.model_validate(content)
     except ValidationError as error:
-        problems = [_told(problem, kind) for problem in error.errors()]
-        if len(problems) > _NUM_TOLD:
-            problems[_NUM_TOLD:] = [f"and {len(problems) - _NUM_TOLD} more."]
-        raise ValueError(f"{source}: {'; '.join(problems)}") from error
+        problems: dict[str, list[str]] = {}
+        found = error.errors()
+        for problem in found[:_NUM_TOLD]:
+            name = ".".join(map(str, problem["loc"]))
+            is_unknown = problem["type"] == "extra_forbidden"
+            origin = _setting_of(name, settings, or_below=is_unknown) or source
+            problems.setdefault(origin, []).append(_told(problem, kind))
+        if len(found) > _NUM_TOLD:
+            problems[next(reversed(problems))].append(f"and {len(found) - _NUM_TOLD} more.")
+        message = "; ".join(f"{origin}: {'; '.join(each)}" for origin, each in problems.items())
+        raise ValueError(message) from error
     dumped = made.model_dump()
     for name, value in _taken_for_numbers(content, dumped):
-        raise ValueError(f"{source}: {name}: a number is wanted here, got {value}.")
+        raise ValueError(told(name, f"{name}: a number is wanted here, got {value}."))
     for name, number in _numbers(dumped):
         if not math.isfinite(number) or abs(number) > LARGEST:
-            raise ValueError(f"{source}: {name}: {shown(number)} is out of all proportion.")
+            raise ValueError(told(name, f"{name}: {shown(number)} is out of all proportion."))
     return made
 
 
@@ -63,6 +82,19 @@ def with_settings(content: dict[str, Any], settings: Sequence[str]) -> dict[str,
             raise ValueError(f"{told}: write it as key=value, such as model.dim=64.")
         lay_over(content, name, parse_yaml(text, told), told)
     return content
+
+
+def _setting_of(name: str, settings: Sequence[str], *, or_below: bool = False) -> str | None:
+    """The last setting that gave a key its value, as an error names it; None if there is none.
+
+    With `or_below`, a setting of a key below this key counts, too.
+    """
+    for setting in reversed(settings):
+        key = setting.partition("=")[0].strip()
+        is_below = or_below and key.startswith(f"{name}.")
+        if f"{name}.".startswith(f"{key}.") or is_below:
+            return f"--set {shown(setting)}"
+    return None
 
 
 def is_name(name: str) -> bool:

@@ -112,8 +112,9 @@ def align(
         content["teachers"] = [str(teacher) for teacher in teachers]
     if recipe == "sft-continued":
         content["objective"]["likelihood"] = backbones.first_objective(backbone)
+    given = settings or []
     train_by(
-        checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
+        checked_run(with_settings(content, given), f"--recipe {recipe}", settings=given),
         dataset=found,
         out=out,
         seed=seed,
@@ -147,8 +148,9 @@ def prefer(
     """
     found = _dataset_of(backbone, dataset)
     content = {**prefer_recipe(recipe), "backbone": str(backbone)}
+    given = settings or []
     train_by(
-        checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
+        checked_run(with_settings(content, given), f"--recipe {recipe}", settings=given),
         dataset=found,
         out=out,
         seed=seed,

@@ -1,7 +1,9 @@
 """Commands that are used wrongly: one message that says what to do, exit code 2."""
 
 import shutil
+import sys
 
+import polars as pl
 import pytest
 
 from tests.cli.commands import call, refused, run
@@ -250,3 +252,17 @@ def test_a_model_beyond_the_memory_is_refused_before_anything_is_written(shop, f
     )
     assert "model.dim 4000000" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_ray_without_a_k_core_or_without_ray_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch
+):
+    log = tmp_path / "log.parquet"
+    pl.DataFrame({"user_id": ["a", "a"], "item_id": ["b", "b"]}).write_parquet(log)
+    out = tmp_path / "dataset"
+    imported = ("import", "table", log, "--out", out)
+    assert "--engine ray needs --k-core" in refused(*imported, "--engine", "ray")
+    assert "--ray-address needs --engine ray" in refused(*imported, "--ray-address", "auto")
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    assert "pip install 'sidestep[ray]'" in refused(*imported, "--engine", "ray", "--k-core", 2)
+    assert not out.exists()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from sidestep.ray_cluster import started
 from sidestep.runs.recommending_all import Made, ShardMaker
 
 Load = Callable[[], ShardMaker]
@@ -40,39 +40,31 @@ class RayShards:
             ValueError: an actor could not make a shard; says why.
             ConnectionError: an actor or the cluster has ended.
         """
-        ray = _ray()
-        is_own = not ray.is_initialized()
-        if is_own:
-            ray.init(
-                address=self.address or "local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        try:
-            items = [{"number": number} for number in numbers]
-            # As many blocks as shards from the start: a repartition would need a core beside those
-            # of the actors, and wait for it for ever.
-            rows = ray.data.from_items(items, override_num_blocks=len(items))
-            made = rows.map_batches(
-                _Actor,
-                fn_constructor_args=(self.load,),
-                batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=min(self.num_actors, len(items))),
-                num_gpus=self.gpus_per_actor,
-            )
-            for row in made.iter_rows():
-                if row["failure"]:
-                    raise ValueError(f"an actor of Ray could not make a shard: {row['failure']}")
-                yield Made(users=int(row["users"]), num_unknown=int(row["num_unknown"]))
-        except ray.exceptions.RayError as error:
-            raise ConnectionError(
-                f"an actor or the cluster of Ray has ended ({error}); the same command makes the "
-                "files that are missing."
-            ) from error
-        finally:
-            if is_own:
-                ray.shutdown()
+        with started(self.address) as ray:
+            try:
+                yield from self._made(ray, numbers)
+            except ray.exceptions.RayError as error:
+                raise ConnectionError(
+                    f"an actor or the cluster of Ray has ended ({error}); the same command makes "
+                    "the files that are missing."
+                ) from error
+
+    def _made(self, ray: Any, numbers: Sequence[int]) -> Iterator[Made]:
+        items = [{"number": number} for number in numbers]
+        # As many blocks as shards from the start: a repartition would need a core beside those of
+        # the actors, and wait for it for ever.
+        rows = ray.data.from_items(items, override_num_blocks=len(items))
+        made = rows.map_batches(
+            _Actor,
+            fn_constructor_args=(self.load,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(self.num_actors, len(items))),
+            num_gpus=self.gpus_per_actor,
+        )
+        for row in made.iter_rows():
+            if row["failure"]:
+                raise ValueError(f"an actor of Ray could not make a shard: {row['failure']}")
+            yield Made(users=int(row["users"]), num_unknown=int(row["num_unknown"]))
 
 
 class _Actor:
@@ -92,21 +84,3 @@ class _Actor:
             "num_unknown": [made.num_unknown],
             "failure": [failure],
         }
-
-
-def _ray() -> Any:
-    """The module of Ray.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ImportError(
-            "--engine ray needs Ray, of the extra `ray`: pip install 'sidestep[ray]'."
-        ) from error
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    return ray

@@ -1,98 +1,61 @@
 import errno
 import os
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import pytest
 
-from sidestep.data.frames import content_sha256
 from sidestep.data.importers import shards
 from sidestep.data.importers.imported import thinned
 from sidestep.data.importers.log import Thinning
+from sidestep.data.importers.shard_rows import streamed
 from sidestep.data.importers.shards import read_core
 from sidestep.data.importers.table import import_table
 from sidestep.data.importers.table_rows import Columns, Gaps
+from sidestep.data.splits import leave_one_out
+from sidestep.data.windows import training_windows, window_batch
 
-NAMES = {"user": "who", "item": "what", "time": "at", "event": "kind", "value": "stars"}
-DROP = Gaps(users="drop", items="drop", times="drop", words=("NA",))
-
-
-def log(num_rows=900, seed=0):
-    """Rows with few users and many items, so that dropping goes on for several turns."""
-    random = np.random.default_rng(seed)
-    users, items = random.integers(0, 60, num_rows), random.geometric(0.02, num_rows)
-    return pl.DataFrame(
-        {
-            "who": [f"u{user}" for user in users],
-            "other": ["never read"] * num_rows,
-            "what": [f"i{item}" for item in items],
-            "at": 1_600_000_000 + random.integers(0, 50, num_rows),
-            "kind": random.choice(["buy", "view", "", "rare"], num_rows, p=[0.5, 0.4, 0.09, 0.01]),
-            "stars": random.integers(1, 6, num_rows).astype(float),
-        }
-    )
+from .shards_contract import NAMES, ShardEngineContract, fingerprints, in_shards, log
 
 
-def with_gaps(frame):
-    row = pl.int_range(pl.len())
-    return frame.with_columns(
-        who=pl.when(row % 17 == 3)
-        .then(None)
-        .when(row % 17 == 4)
-        .then(pl.lit(" "))
-        .otherwise("who"),
-        what=pl.when(row % 19 == 3).then(pl.lit("NA")).otherwise("what"),
-        at=pl.when(row % 23 == 3).then(None).when(row % 23 == 4).then(0).otherwise("at"),
-        stars=pl.when(row % 5 == 0).then(None).otherwise("stars"),
-    )
+class TestStreamed(ShardEngineContract):
+    @pytest.fixture
+    def engine(self):
+        return streamed
 
 
-def in_shards(folder, frame, num_shards=3):
-    folder.mkdir()
-    size = -(-frame.height // num_shards)
-    for shard, part in enumerate(frame.iter_slices(size)):
-        part.write_parquet(folder / f"part-{shard}.parquet", row_group_size=50)
-    (folder / "_SUCCESS").touch()
-    return folder
+@dataclass(frozen=True)
+class OnePieceAFile:
+    """Rows whose pieces are the files: a plain form of what an engine of many processes does."""
+
+    frames: list
+
+    def then(self, step):
+        return OnePieceAFile([step(frame) for frame in self.frames])
+
+    def kept(self):
+        return OnePieceAFile([frame.collect().lazy() for frame in self.frames])
+
+    def pieces(self):
+        return (frame.collect() for frame in self.frames)
 
 
-def fingerprints(done):
-    dataset = done.dataset
-    return content_sha256(dataset.interactions.frame), content_sha256(dataset.items.frame)
+@contextmanager
+def one_piece_a_file(parts, columns):
+    frames, first = [], 0
+    for part in parts:
+        frame = pl.read_parquet(part).lazy().select(*columns)
+        frames.append(frame.with_row_index("row", offset=first))
+        first += pl.read_parquet(part).height
+    yield OnePieceAFile(frames)
 
 
-CASES = [
-    (log(), {}, Thinning(k_core=5)),
-    (log(), {}, Thinning(k_core=2, ties="item")),
-    (log(), {}, Thinning(k_core=3, events=("buy", "rare"), min_value=2.0)),
-    (log(), {}, Thinning(k_core=3, duplicates="last", by_type=True)),
-    (log(2_000), {}, Thinning(k_core=4, duplicates="first", min_value=3.0)),
-    (with_gaps(log()), {"gaps": DROP}, Thinning(k_core=4)),
-    (with_gaps(log()), {"gaps": DROP}, Thinning(k_core=3, min_value=3.0, ties="item")),
-    (log().with_columns(pl.col("who").hash(), pl.col("what").str.slice(1).cast(pl.Int32)), {},
-     Thinning(k_core=5)),
-    (log().with_columns(pl.from_epoch("at")), {}, Thinning(k_core=5)),
-    (log().with_columns(pl.from_epoch("at").dt.date()), {}, Thinning(k_core=5)),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("frame", "options", "thinning"), CASES)
-def test_shards_give_the_dataset_of_one_table_in_memory(
-    tmp_path, monkeypatch, frame, options, thinning
-):
-    folder = in_shards(tmp_path / "log", frame)
-    whole = tmp_path / "log.parquet"
-    frame.write_parquet(whole)
-    expected = thinned(import_table(whole, **NAMES, **options), thinning)
-    monkeypatch.setattr("sidestep.data.importers.table.read_table", None)  # whole tables
-    for path in (folder, folder / "*.parquet", whole):
-        done = import_table(path, **NAMES, **options, thinning=thinning)
-        assert fingerprints(done) == fingerprints(expected)
-        assert sum(done.left_out.values()) == sum(expected.left_out.values()) > 0
-        if thinning.duplicates == "keep":
-            assert done.left_out == expected.left_out
-        assert done.dataset.name == "log"
-        assert done.doubts == expected.doubts
+class TestPieces(ShardEngineContract):
+    @pytest.fixture
+    def engine(self):
+        return one_piece_a_file
 
 
 def test_items_with_texts_stay_in_the_order_of_their_table(tmp_path):
@@ -163,7 +126,7 @@ def test_only_numbers_are_counted_and_nothing_stays_on_the_disk(tmp_path, monkey
     counted, count = [], shards._core
 
     def seen(rows, k):
-        counted.append(rows.collect_schema())
+        counted.extend(piece.schema for piece in rows.pieces())
         return count(rows, k)
 
     monkeypatch.setattr(shards, "_core", seen)
@@ -171,6 +134,35 @@ def test_only_numbers_are_counted_and_nothing_stays_on_the_disk(tmp_path, monkey
     import_table(folder, user="who", item="what", thinning=Thinning(k_core=2))
     assert counted == [pl.Schema({"row": pl.UInt32, "user": pl.UInt32, "item": pl.UInt32})]
     assert [*(tmp_path / "scratch").iterdir()] == []
+
+
+def test_an_interrupted_import_leaves_nothing_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    written = []
+
+    def interrupted(rows, k):
+        written.extend((tmp_path / "scratch").rglob("*.parquet"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "_core", interrupted)
+    folder = in_shards(tmp_path / "log", log())
+    with pytest.raises(KeyboardInterrupt):
+        import_table(folder, **NAMES, thinning=Thinning(k_core=2))
+    assert len(written) == 1
+    assert [*(tmp_path / "scratch").iterdir()] == []
+
+
+def test_an_engine_that_has_ended_is_no_reason_to_read_the_whole_table(tmp_path, monkeypatch):
+    @contextmanager
+    def ended(parts, columns):
+        raise ConnectionError("the cluster has ended")
+        yield
+
+    folder = in_shards(tmp_path / "log", log())
+    monkeypatch.setattr("sidestep.data.importers.table.read_table", None)
+    with pytest.raises(ConnectionError, match="the cluster has ended"):
+        import_table(folder, **NAMES, thinning=Thinning(k_core=2), engine=ended)
 
 
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
@@ -181,3 +173,38 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pl.LazyFrame, "sink_parquet", full)
     with pytest.raises(ValueError, match=r"log: the disk of .* is too full.*TMPDIR"):
         import_table(folder, **NAMES, thinning=Thinning(k_core=2))
+
+
+def by_name(dataset):
+    """Windows and targets by the names of users and items in place of their numbers."""
+    split, names = leave_one_out(dataset.histories()), dataset.items.item_ids
+    windows = training_windows(split.train, max_history=4)
+    batch = window_batch(windows, np.arange(len(windows)))
+    read = [
+        (split.train.histories.user_ids[user], [names[item] for item in items[:length]], targets)
+        for user, items, length, targets in zip(
+            windows.users,
+            batch.items.tolist(),
+            batch.lengths.tolist(),
+            batch.is_target.tolist(),
+            strict=True,
+        )
+    ]
+    asked = {
+        user: names[target]
+        for user, target in zip(split.test.histories.user_ids, split.test.targets, strict=True)
+    }
+    return sorted((user, items, targets[: len(items)]) for user, items, targets in read), asked
+
+
+def test_files_in_another_order_give_the_same_windows_under_other_numbers(tmp_path):
+    frame = log().with_columns(at=1_600_000_000 + pl.int_range(pl.len()).shuffle(seed=1))
+    thinning = Thinning(k_core=5)
+    folder = in_shards(tmp_path / "log", frame, 6)
+    first = import_table(folder, **NAMES, thinning=thinning).dataset
+    for number, part in enumerate(sorted(folder.glob("*.parquet"), reverse=True)):
+        part.rename(folder / f"renamed-{number}.parquet")
+    second = import_table(folder, **NAMES, thinning=thinning).dataset
+    assert by_name(second) == by_name(first)
+    assert second.items.item_ids != first.items.item_ids
+    assert {*second.items.item_ids} == {*first.items.item_ids}

@@ -12,7 +12,7 @@ from sidestep.cli.event_options import (
     InputEvents,
     TargetEvents,
 )
-from sidestep.cli.options import WITH_COMMAS, AsJson, DryRun
+from sidestep.cli.options import WITH_COMMAS, AsJson, DryRun, Engine, RayAddress
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.written_dataset import write_dataset
 from sidestep.data.dataset import Dataset
@@ -21,13 +21,14 @@ from sidestep.data.importers.imported import thinned
 from sidestep.data.importers.lists import ListRows, import_lists
 from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.rows import Part, import_rows
+from sidestep.data.importers.shard_rows import ShardEngine, streamed
 from sidestep.data.importers.table import import_table
 from sidestep.data.importers.table_rows import MISSING_ID, Gaps, Missing
 from sidestep.data.interactions import Duplicates, Ties
 from sidestep.lazy_imports import imported_when_used
 
 with imported_when_used():
-    from sidestep.data.importers import guessing
+    from sidestep.data.importers import guessing, ray_rows
     from sidestep.data.importers import lcrec as of_lcrec
     from sidestep.data.importers import minionerec as of_minionerec
     from sidestep.data.importers import movielens as of_movielens
@@ -243,6 +244,14 @@ def from_table(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="What finds the k-core of Parquet files: this process, or tasks of Ray, each of "
+            "which reads a file."
+        ),
+    ] = "local",
+    ray_address: RayAddress = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
@@ -260,6 +269,8 @@ def from_table(
       sidestep import table log.csv.gz --missing-words NA --missing-users drop --out runs/my/dataset
       sidestep import table log.csv --event action --events purchase --out runs/my/dataset
 
+      sidestep import table 'log/*.parquet' --time at --k-core 5 --engine ray --out runs/my/dataset
+
       sidestep import table log.csv --event action --target-events purchase=1,cart=0.3
       --input-events purchase,cart,view=0.2 --out runs/my/dataset
     """
@@ -267,6 +278,7 @@ def from_table(
     _check_out(out, path, items, users, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
+    shard_engine = _shard_engine(engine, ray_address, k_core)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     read = shown_working(import_table)(
         path,
@@ -288,6 +300,7 @@ def from_table(
         ),
         thinning=asked.kept(thinning),
         name=name,
+        engine=shard_engine,
     )
     done = asked.weighted(read)
     if event is None:
@@ -461,3 +474,15 @@ def lists(
 def _check_out(out: Path, *read: Path | None, overwrite: bool) -> None:
     """Refuses, before anything is read, an `--out` where something stands."""
     check_out(out, overwrite=overwrite, read=read, is_kind=Dataset.check_place)
+
+
+def _shard_engine(engine: Engine, ray_address: str | None, k_core: int | None) -> ShardEngine:
+    if engine == "local":
+        if ray_address is not None:
+            raise ValueError("--ray-address needs --engine ray.")
+        return streamed
+    if k_core is None:
+        raise ValueError(
+            "--engine ray needs --k-core: without it, all rows stay, and this process holds them."
+        )
+    return ray_rows.ByRay(address=ray_address)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from sidestep.cli.console.output import print_json, say
-from sidestep.cli.options import AsJson
+from sidestep.cli.options import AsJson, Engine, RayAddress
 from sidestep.cli.search_options import (
     Beams,
     BudgetTimes,
@@ -26,8 +26,6 @@ from sidestep.runs.settings import LARGEST
 
 with imported_when_used():
     from sidestep.runs import recommending_all, recommending_ray
-
-Engine = Literal["local", "ray"]
 
 _MOST_ACTORS = 8
 """Actors that are not asked for: each of them holds the bundle in memory."""
@@ -67,10 +65,7 @@ def recommend_all(
     ray_actors: Annotated[
         int | None, typer.Option(min=1, help="Actors of Ray. [default: one per core, at most 8]")
     ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(help="A Ray cluster, such as auto. [default: Ray on this machine alone]"),
-    ] = None,
+    ray_address: RayAddress = None,
     ray_gpus: Annotated[
         float, typer.Option(min=0, help="The share of a GPU that each actor of Ray gets.")
     ] = 0.0,

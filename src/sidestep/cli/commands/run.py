@@ -1,5 +1,7 @@
 """`sidestep run`: does what a pipeline's configuration, or a change of it, makes necessary."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 from pathlib import Path
@@ -11,9 +13,12 @@ from sidestep.cli.console.output import print_json, say, within_pipeline
 from sidestep.cli.console.plan import ESTIMATE
 from sidestep.cli.console.working import duration
 from sidestep.cli.options import AsJson
-from sidestep.cli.pipeline_commands import find_command
-from sidestep.pipelines.pipeline import Pipeline, read_pipeline
-from sidestep.pipelines.work import rehearse, work
+from sidestep.lazy_imports import imported_when_used
+
+with imported_when_used():
+    from sidestep.cli import pipeline_commands
+    from sidestep.pipelines import pipeline as pipelines
+    from sidestep.pipelines import work as pipeline_work
 
 
 def run(
@@ -41,7 +46,8 @@ def run(
 
       sidestep run shop/sidestep.yaml --set train.transformer.training.epochs=40 --dry-run
     """
-    pipeline = read_pipeline(config, settings or [], find=find_command)
+    find = pipeline_commands.find_command
+    pipeline = pipelines.read_pipeline(config, settings or [], find=find)
     with (
         contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext(),
         within_pipeline(),
@@ -51,16 +57,16 @@ def run(
         print_json(told)
 
 
-def _work(pipeline: Pipeline) -> dict[str, Any]:
+def _work(pipeline: pipelines.Pipeline) -> dict[str, Any]:
     """Runs what has to be run; returns what was done."""
-    done = work(pipeline, tell=say)
+    done = pipeline_work.work(pipeline, tell=say)
     say(f"Done in {done.seconds:,.0f} s. Again, or for others: {done.last}")
     return {"out": str(pipeline.out), "steps": done.steps, "seconds": round(done.seconds, 1)}
 
 
-def _rehearse(pipeline: Pipeline) -> dict[str, Any]:
+def _rehearse(pipeline: pipelines.Pipeline) -> dict[str, Any]:
     """Says what would be run and why, and how long that takes."""
-    done = rehearse(pipeline, tell=say)
+    done = pipeline_work.rehearse(pipeline, tell=say)
     if done.is_anything_to_do:
         without = f", without {', '.join(done.uncounted)}" if done.uncounted else ""
         say(

@@ -8,10 +8,15 @@ from sidestep.data.importers.columns import read_table
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
 from sidestep.data.importers.log import Thinning
-from sidestep.data.importers.shards import not_yet_done, read_core
+from sidestep.data.importers.shard_rows import ShardEngine, streamed
 from sidestep.data.importers.sources import folder_of, listed, sha256_of
 from sidestep.data.importers.table_rows import Columns, Gaps, items_of, read_rows, users_of
 from sidestep.data.items import ItemTable
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import note
+
+with imported_when_used():
+    from sidestep.data.importers import shards
 
 
 def import_table(
@@ -30,10 +35,11 @@ def import_table(
     gaps: Gaps = Gaps(),  # noqa: B008 - frozen
     thinning: Thinning | None = None,
     name: str | None = None,
+    engine: ShardEngine = streamed,
 ) -> Imported:
     """Imports interactions, one per row, and tables of items and of users if there are any.
 
-    A k-core of Parquet files is read by streaming queries, see `read_core`. The dataset is the one
+    A k-core of Parquet files is read piece by piece, see `read_core`. The dataset is the one
     that whole tables give.
 
     Args:
@@ -53,9 +59,12 @@ def import_table(
         gaps: treatment of rows in which an ID or a time is missing.
         thinning: which interactions are kept, see `thinned`; None keeps all, in their order.
         name: name of the dataset; None takes that of the file.
+        engine: reads the k-core of Parquet files, see `read_core`. The dataset is the same,
+            whatever the engine.
 
     Raises:
         ValueError: if a file is invalid; the message names the file and, if there is one, the line.
+        ConnectionError: the engine works in other processes, which have ended.
     """
     columns = Columns(user=user, item=item, time=time, event=event, value=value)
     items, core, table = None, None, None
@@ -64,10 +73,12 @@ def import_table(
     if items_path is not None:
         items = read_items(items_path, items_item or item, text_columns)
     if table is None and thinning is not None:
-        core = read_core(path, columns, items, gaps, thinning)
+        core = shards.read_core(path, columns, items, gaps, thinning, engine)
     if core is not None and thinning is not None:
-        table, items, thinning = core.table, core.items, not_yet_done(thinning)
+        table, items, thinning = core.table, core.items, shards.not_yet_done(thinning)
     elif table is None:
+        if engine is not streamed:
+            note(f"{path} has no k-core that can be found file by file; this process reads it all.")
         table = read_table(path, columns.all)
     rows = read_rows(table, columns, items, items_name=str(items_path), gaps=gaps)
     left_out = rows.left_out if core is None else core.left_out

@@ -3,10 +3,17 @@ import polars as pl
 import pytest
 import torch
 
-from sidestep.bundle.appending import append_items, restore_items, retire_items
+from sidestep.bundle.appending import NewVectors, append_items, restore_items, retire_items
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.config import SasRecConfig, StreamRecConfig, T5Config, TransformerConfig
+from sidestep.model.cobra import Cobra
+from sidestep.model.config import (
+    CobraConfig,
+    SasRecConfig,
+    StreamRecConfig,
+    T5Config,
+    TransformerConfig,
+)
 from sidestep.model.sasrec import SasRec
 from sidestep.model.stream_rec import StreamRec
 from sidestep.model.t5 import T5
@@ -18,12 +25,23 @@ from tests.model.item_networks import tiny_network
 ITEM_IDS = [f"id-{index}" for index in range(12)]
 NEW_IDS = ["new-a", "new-b"]
 NEW_CODES = np.array([[1, 3], [2, 3]], dtype=np.int32)
-KINDS = ("transformer", "tied transformer", "sasrec of code sums", *ITEM_KINDS, "popularity")
+KINDS = (
+    *("transformer", "tied transformer", "cobra", "sasrec of code sums"),
+    *(*ITEM_KINDS, "popularity"),
+)
 
 
 def catalog():
     semantic_ids = np.array([[index // 3, index % 3] for index in range(12)])
     return Catalog.build(ITEM_IDS, semantic_ids, (4, 4), texts=pl.DataFrame({"title": [*ITEM_IDS]}))
+
+
+def a_cobra(known, dim=8):
+    config = CobraConfig(dim=dim, num_layers=1, num_heads=2, vector_dim=3)
+    network = Cobra(config, known.semantic_ids, known.codebook_sizes)
+    network.read(torch.randn(known.num_items, 3).numpy())
+    torch.nn.init.normal_(network.head.weight)
+    return network
 
 
 def loaded(folder, kind, known=None, *, dim=8):
@@ -42,6 +60,8 @@ def loaded(folder, kind, known=None, *, dim=8):
         )
         network = Transformer(config, known.semantic_ids, known.codebook_sizes)
         torch.nn.init.normal_(network.head.weight)  # so that no two leaves have equal scores
+    elif kind == "cobra":
+        network = a_cobra(known, dim)
     elif kind in ("t5", "tied t5"):
         config = T5Config(dim=dim, num_layers=1, num_heads=2, tied_head=kind == "tied t5")
         network = T5(config, known.semantic_ids, known.codebook_sizes)
@@ -216,6 +236,34 @@ def test_a_new_row_is_the_mean_of_the_siblings(tmp_path):
     assert not without.item_embedding.weight[12:].any()
 
 
+@pytest.mark.parametrize(
+    ("made_of", "is_read"),
+    [
+        ({"embeddings_sha256": "f", "vectors_sha256": "these"}, True),
+        ({"embeddings_sha256": "f", "vectors_sha256": "others"}, False),
+        ({}, False),
+    ],
+)
+def test_cobra_reads_the_given_vectors_of_new_items_or_the_mean_of_their_siblings(
+    tmp_path, made_of, is_read, caplog
+):
+    known = catalog()
+    network = a_cobra(known)
+    about = {"max_history": 4, "seed": 0, "training": made_of}
+    save_bundle(tmp_path / "old", network=network, catalog=known, **about)
+    given = np.array([[0.0, 3.0, 4.0], [2.0, 0.0, 0.0]], dtype=np.float32)
+    vectors = NewVectors(values=given, of="these")
+    old = load(tmp_path / "old", device="cpu")
+    with caplog.at_level("INFO"):
+        grown = append_items(old, NEW_IDS, NEW_CODES, vectors=vectors).network.item_vectors
+    assert torch.equal(grown[:12], network.item_vectors)
+    siblings = torch.stack([grown[3:6].mean(0), grown[6:9].mean(0)])
+    expected = torch.tensor([[0.0, 0.6, 0.8], [1.0, 0.0, 0.0]]) if is_read else siblings
+    torch.testing.assert_close(grown[12:], expected)
+    told = "COBRA gets no vectors of the new items" in caplog.text
+    assert told == (made_of != {} and not is_read)
+
+
 def test_a_new_item_of_code_sums_is_its_codes_and_the_mean_of_the_siblings(tmp_path):
     old = loaded(tmp_path / "old", "sasrec of code sums")
     assert old.network.semantic_ids is old.catalog.semantic_ids
@@ -263,11 +311,11 @@ def test_a_last_codebook_that_grows_changes_no_old_weight_and_no_old_score(tmp_p
         for name, weights in old.network.state_dict().items():
             mine = grown.network.state_dict()[name]
             assert torch.equal(mine[: len(weights)], weights), name
-            if name in ("code_embedding.weight", "head.weight") and reads_codes:
+            if name in ("code_embedding.weight", "head.weight") and len(mine) > len(weights):
                 assert torch.equal(mine[8:], weights[7:].expand(2, -1))
                 num_grown += 1
         counts = {"transformer": 2, "tied transformer": 2, "t5": 2, "tied t5": 1}
-        counts |= {"sasrec of code sums": 1, "rpg": 1, "stream-rec": 1}
+        counts |= {"sasrec of code sums": 1, "rpg": 1, "stream-rec": 1, "cobra": 1}
         assert num_grown == counts.get(kind, 0)
     histories = [["id-3", "id-7"], [], ["id-1"]]
     for before, after in zip(

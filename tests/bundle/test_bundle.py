@@ -19,7 +19,8 @@ from sidestep.bundle.manifest import SCHEMA_VERSION
 from sidestep.bundle.requests import Request
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
-from sidestep.model.config import StreamRecConfig, T5Config, TransformerConfig
+from sidestep.model.cobra import Cobra
+from sidestep.model.config import CobraConfig, StreamRecConfig, T5Config, TransformerConfig
 from sidestep.model.prompt_tokens import PromptTokens
 from sidestep.model.stream_rec import StreamRec
 from sidestep.model.t5 import T5
@@ -56,6 +57,11 @@ def network(kind):
     if kind == "stream-rec":
         thinking = StreamRecConfig(dim=8, num_layers=1, num_heads=2, num_thoughts=2)
         return StreamRec(thinking, catalog().semantic_ids, (3, 4))
+    if kind == "cobra":
+        shape = CobraConfig(dim=8, num_layers=1, num_heads=2, vector_dim=5)
+        made = Cobra(shape, catalog().semantic_ids, (3, 4))
+        made.read(np.random.default_rng(0).normal(size=(NUM_ITEMS, 5)).astype(np.float32))
+        return made
     if kind == "hugging-face":
         config = transformers.LlamaConfig(
             vocab_size=12,
@@ -79,6 +85,7 @@ KINDS = (
     "semantic-id-transformer",
     "semantic-id-t5",
     "stream-rec",
+    "cobra",
     "hugging-face",
     *ITEM_KINDS,
     "popularity",

@@ -35,7 +35,7 @@ def test_a_typo_in_a_configuration_names_the_nearest_key(shop, files, tmp_path):
             "kind: transformer\ntraining: {adaptive_precision: {fp32_share: 0.5}}",
             "training: adaptive_precision is set, but precision is auto: set precision to adaptive",
         ),
-        ("kind: bert", "kind must be one of align, bert4rec, caser, code-sets, code-sets-t5"),
+        ("kind: bert", "kind must be one of align, bert4rec, caser, cobra, code-sets"),
         ("model: {dim: 16}", "there is no kind; set kind to one of align, bert4rec"),
         ("kind: [", "line"),
         ("just text", "keys and values"),
@@ -111,6 +111,15 @@ def test_a_transformer_without_catalog_is_told_where_to_get_one(shop, files, tmp
         *("--out", tmp_path / "run"),
     )
     assert "sidestep tokenize" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cobra_without_catalog_is_told_where_to_get_one(shop, tmp_path):
+    message = refused(
+        *("train", "--set", "kind=cobra", "--set", f"embeddings={shop / 'vectors.npy'}"),
+        *("--dataset", shop / "dataset", "--out", tmp_path / "run"),
+    )
+    assert "a run of kind cobra needs semantic IDs: give --catalog" in message
     assert not (tmp_path / "run").exists()
 
 

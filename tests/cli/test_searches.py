@@ -126,7 +126,7 @@ def test_a_weight_of_minus_nothing_is_nothing():
         ),
         (
             ("--search", "exhaustive", "--beams", 9),
-            "only beam, diverse-beam, item-beam, prm-beam, value-beam, ved, sampling, order-",
+            "only beam, diverse-beam, beam-fusion, item-beam, prm-beam, value-beam, ved, sampling,",
         ),
         (
             ("--search", "exhaustive", "--likelihood-weight", 1),
@@ -282,7 +282,7 @@ def test_what_is_no_search_of_ones_own_is_refused(shop, own):
 
     assert "is no search; name a dataclass" in message(f"{own}:NoSearch")
     assert "cannot be imported" in message(f"{own}:Nothing")
-    assert "there are beam, diverse-beam, item-beam" in message("beem")
+    assert "there are beam, diverse-beam, beam-fusion, item-beam" in message("beem")
     assert "unknown setting 'shfit'; perhaps 'shift'" in message(
         f"{own}:Reversed", "--search-option", "shfit=1"
     )

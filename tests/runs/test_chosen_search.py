@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from sidestep.bundle.kept_searches import policy_of
 from sidestep.bundle.manifest import KeptSearch
 from sidestep.data.batches import row_batch
 from sidestep.data.splits import Rows
-from sidestep.model.config import TransformerConfig
+from sidestep.model.cobra import Cobra
+from sidestep.model.config import CobraConfig, TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.runs.chosen_search import choose_search
 from sidestep.runs.plan import Material
+from sidestep.search.beam_fusion import BeamFusion
 from sidestep.training.config import ValidationConfig
 
 from .test_learning import SIZES, a_catalog, a_split
@@ -94,3 +97,29 @@ def test_without_rows_or_without_a_choice_nothing_is_measured(network, material)
         chosen = choose_search(network, asked, candidates, WIDE)
         assert chosen.search == candidates[0]
         assert chosen.summary == {}
+
+
+def test_searches_of_one_name_are_told_apart_by_their_options(material):
+    """The evidence has a line for each weight. Of equal scores, the first one stays."""
+    torch.manual_seed(0)
+    shape = CobraConfig(dim=16, num_layers=1, num_heads=2, vector_dim=3)
+    network = Cobra(shape, material.catalog.semantic_ids, SIZES).eval()
+    network.read(torch.randn(material.catalog.num_items, 3).numpy())
+    fused = [KeptSearch(name="beam-fusion", psi=psi) for psi in (0.01, 0.010001, 50.0)]
+    chosen = choose_search(network, material, [*fused, KeptSearch()], WIDE)
+    assert [*chosen.scores] == [
+        *("beam-fusion psi=0.01", "beam-fusion psi=0.010001", "beam-fusion psi=50.0"),
+        "beam",
+    ]
+    assert chosen.scores[chosen.search.in_words] == max(chosen.scores.values())
+    assert chosen.scores["beam-fusion psi=0.01"] == chosen.scores["beam-fusion psi=0.010001"]
+    assert chosen.search.psi != 0.010001
+
+
+def test_a_kept_beam_fusion_makes_the_search_with_its_weights():
+    kept = KeptSearch(name="beam-fusion", tau=0.5, psi=2.0, among="prefix")
+    expected = BeamFusion(num_beams=7, tau=0.5, psi=2.0, among="prefix")
+    assert policy_of(kept, None, num_beams=7) == expected
+    assert kept.in_words == "beam-fusion tau=0.5 psi=2.0 among=prefix"
+    assert KeptSearch.model_validate(kept.model_dump()) == kept
+    assert "psi" not in KeptSearch().model_dump()  # older versions read bundles of a beam

@@ -78,7 +78,7 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         ("kind: sasrec\nmax_history: " + "9" * 5000, "a number of more than 30 digits"),
         (
             "kind: [sasrec]",
-            "one of align, bert4rec, caser, code-sets, code-sets-t5, diffureason, "
+            "one of align, bert4rec, caser, cobra, code-sets, code-sets-t5, diffureason, "
             "diffureason-reward, distill, graph, gru4rec, hstu, language-model, lares, "
             "lares-reward, popularity, prefer, process-reward, rearec, recommender, repeats, rpg, "
             "sasrec, stream-rec, "
@@ -102,6 +102,9 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         ("kind: process-reward", "backbone: Field required"),
         ("kind: process-reward\nbackbone: r\nmax_history: 5", "unknown key 'max_history'"),
         ("kind: value\nbackbone: r", "embeddings: Field required"),
+        ("kind: cobra", "embeddings: Field required"),
+        ("kind: cobra\nembeddings: v\nmodel: {history: items}", "model.history: "),
+        ("kind: cobra\nembeddings: v\nobjective: {item_weight: 1}", "set dense_weight instead"),
         (
             f"{VALUE}{{search: ved, temperature: 2}}",
             "candidates: unknown setting 'temperature'; there are budget, num_leaves, warm_width",

@@ -15,6 +15,7 @@ from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
+from sidestep.search.beam_fusion import BeamFusion
 from sidestep.search.diverse_beam import DiverseBeamSearch
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.exhaustive import ExhaustiveSearch
@@ -39,6 +40,8 @@ def guided(num_items):
 
 POLICIES = {
     "beam": lambda num_items: BeamSearch(num_beams=4),
+    "beam-fusion": lambda num_items: BeamFusion(num_beams=4, tau=0.7, psi=1.6),
+    "beam-fusion-by-prefix": lambda num_items: BeamFusion(num_beams=4, psi=2.0, among="prefix"),
     "diverse-beam": lambda num_items: DiverseBeamSearch(
         num_beams=4, candidates=6, penalty=0.7, shared_codes=1
     ),
@@ -56,6 +59,7 @@ POLICIES = {
 
 WIDE = {
     "beam": lambda head: BeamSearch(num_beams=64),
+    "beam-fusion": lambda head: BeamFusion(num_beams=64),
     "diverse-beam": lambda head: DiverseBeamSearch(num_beams=64),
     "guided-beam": lambda head: GuidedBeamSearch(
         guidance=Guidance(scorer=ItemSupport(head=head)), num_beams=64, candidates=64

@@ -9,7 +9,8 @@ old items that share the longest prefix with the item. A number that no bucket h
 a new code, and gets the row of the highest old code of the last level. SASRec and the other
 networks over item IDs have rows per item, so they take new items only with a catalog whose semantic
 IDs say which items are siblings. With `code_embedding`, they add the vectors of the item's codes. A
-network that reads columns of items reads the columns of new items from their texts.
+network that reads columns of items reads the columns of new items from their texts. COBRA reads the
+given vectors of new items. Without them, it reads the mean vector of the siblings.
 
 Popularity and repeats count new items as zero. In a transition graph, nothing follows a new item,
 and the vector of the item says which items are like it. A process reward model keeps the scores of
@@ -17,11 +18,13 @@ old prefixes, and gets rows for new prefixes in the same way. A value head has n
 codes, and stays as it is. A SASRec or a graph beside a network grows as it does alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from jaxtyping import Float, Int
 
 from sidestep.bundle.choices import NewRows
@@ -36,6 +39,8 @@ from sidestep.bundle.networks import (
 )
 from sidestep.bundle.parts import PARTS, VECTORS_SHA256, Growth
 from sidestep.catalog.catalog import Catalog
+from sidestep.embedding.vectors import unit_length
+from sidestep.model.cobra import Cobra
 from sidestep.model.rpg import Rpg
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.tied_item_network import TiedItemNetwork
@@ -107,7 +112,9 @@ def append_items(
         for name, part in loaded.parts.items()
     }
     catalog = catalog.to(loaded.device)
-    network = None if loaded.network is None else _grown(loaded, loaded.network, growth, catalog)
+    network = loaded.network
+    if network is not None:
+        network = _grown(loaded, network, growth, catalog, vectors)
     known = {
         "catalog_version": catalog.version,
         "num_new_items": loaded.manifest.num_new_items + len(item_ids),
@@ -128,7 +135,22 @@ def _vectors_for(
 ) -> Float[np.ndarray, "new dim"] | None:
     """The vectors, if what was fitted compares items by that embedding; else None, with a note."""
     use = loaded.ranker_use
-    made_of = loaded.manifest.training if use is None else use.trained
+    if use is None and loaded.fitted is None:
+        return None
+    lost = "The transition graph gets no vectors of the new items, so it finds none of them: "
+    return _matching(loaded.manifest.training if use is None else use.trained, vectors, lost)
+
+
+def _matching(
+    made_of: Mapping[str, Any], vectors: NewVectors | None, lost: str
+) -> Float[np.ndarray, "new dim"] | None:
+    """The vectors, if something compares items by that embedding; else None, with a note.
+
+    Args:
+        made_of: the summary of the training.
+        vectors: of the new items.
+        lost: says what is lost without the vectors.
+    """
     embedding = made_of.get(VECTORS_SHA256)
     if vectors is not None and vectors.of == embedding:
         return vectors.values
@@ -145,7 +167,7 @@ def _vectors_for(
             "it compares items by other vectors than the semantic IDs. Fit it again on the file of "
             "'sidestep embed' that the semantic IDs were made of."
         )
-    note("The transition graph gets no vectors of the new items, so it finds none of them: " + why)
+    note(lost + why)
     return None
 
 
@@ -209,7 +231,11 @@ def _next_codes(
 
 
 def _grown(
-    loaded: LoadedRecommender, network: Network, growth: Growth, catalog: Catalog
+    loaded: LoadedRecommender,
+    network: Network,
+    growth: Growth,
+    catalog: Catalog,
+    vectors: NewVectors | None,
 ) -> Network:
     """The network for a grown catalog, on the device of that catalog."""
     if isinstance(network, SemanticIdModel) and not keeps_items(network, loaded.kind, growth.new):
@@ -218,5 +244,11 @@ def _grown(
     # A network of a user's own over item IDs may call rows of something else by these names.
     if isinstance(network, SemanticIdModel | TiedItemNetwork | Rpg):
         weights = with_codes(weights, growth.old, growth.new)
+    if isinstance(network, Cobra):
+        lost = "COBRA gets no vectors of the new items, and reads the mean of their siblings: "
+        known = _matching(loaded.manifest.training, vectors, lost)
+        if known is not None:
+            read = torch.from_numpy(unit_length(known)).to(network.item_vectors.dtype)
+            weights["item_vectors"] = torch.cat([network.item_vectors.cpu(), read])
     description = description_of(network)
     return build_network(loaded.kind, description, growth.new, weights).to(loaded.device)

@@ -21,6 +21,7 @@ METHODS = {
     "semantic-id-t5": "a T5 that writes the semantic ID of the next item, as TIGER does",
     "code-set-t5": "a T5 that writes the next item as a set of codes",
     "stream-rec": "STREAM-Rec, a T5 that writes codes of reasoning before the semantic ID",
+    "cobra": "COBRA, a Transformer that writes a sparse ID, then the vector of the next item",
     "hugging-face": "a language model that writes the semantic ID of the next item",
     "sasrec": "SASRec, a Transformer over item IDs",
     "hstu": "HSTU, a network over item IDs with attention without softmax",
@@ -38,7 +39,7 @@ METHODS = {
 }
 """Kinds of bundles in words."""
 
-_WRITES_CODES = frozenset([*METHODS][:6])
+_WRITES_CODES = frozenset([*METHODS][:7])
 """Kinds whose lists a search over codes makes."""
 
 _TRAINING = {
@@ -274,6 +275,11 @@ def _search(facts: CardFacts, form: Form) -> list[str]:
         return [
             "The network writes an item code by code. A beam search keeps the likeliest prefixes, "
             "and takes only codes that lead to an item of the catalog.",
+        ]
+    if manifest.search.name == "beam-fusion":
+        return [
+            f"`{manifest.search.in_words}`: a beam search over all codes but the last, then a "
+            "ranking of the items below the likeliest prefixes, by prefix and vector together.",
         ]
     guides = "the item head and the ranker" if RANKER in manifest.parts else "the item head"
     if manifest.search.name == "item-head":

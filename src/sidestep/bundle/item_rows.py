@@ -8,7 +8,7 @@ from torch import Tensor
 from sidestep.bundle.choices import NewRows
 from sidestep.catalog.catalog import Catalog
 
-_ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
+_ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight", "item_vectors")
 _ROWS_PER_CODE = ("code_embedding.weight", "head.weight", "head_more")
 
 
@@ -35,16 +35,18 @@ def with_items(
 def with_codes(weights: dict[str, Tensor], old: Catalog, new: Catalog) -> dict[str, Tensor]:
     """The weights with rows for new codes of the last level, in each table with a row per code.
 
-    A new code has the row of the highest old code of the last level.
+    A new code has the row of the highest old code of the last level. A table without rows for the
+    last level stays as it is.
 
     Args:
         weights: of a module of the old catalog that names its rows as our networks do.
         old, new: the catalog before and after; only the last codebook may have grown.
     """
-    num_new = sum(new.codebook_sizes) - sum(old.codebook_sizes)
+    num_old = sum(old.codebook_sizes)
+    num_new = sum(new.codebook_sizes) - num_old
     grown = dict(weights)
     for name in _ROWS_PER_CODE:
-        if name in weights:
+        if name in weights and len(weights[name]) == num_old:
             # Flat code ids count through the levels: those of the last level are the last rows.
             highest = weights[name][-1:].expand(num_new, *weights[name].shape[1:])
             grown[name] = torch.cat([weights[name], highest])

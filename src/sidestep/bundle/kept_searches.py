@@ -2,6 +2,7 @@
 
 from sidestep.bundle.manifest import KeptSearch
 from sidestep.search.beam import BeamSearch
+from sidestep.search.beam_fusion import BeamFusion
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_ranking import ItemRanking
@@ -19,6 +20,8 @@ def policy_of(kept: KeptSearch, items: ItemSupport | None, *, num_beams: int) ->
             beam searches.
         num_beams: the width of the beam, or the length of the ranking.
     """
+    if kept.name == "beam-fusion":
+        return BeamFusion(num_beams=num_beams, tau=kept.tau, psi=kept.psi, among=kept.among)
     if kept.name == "beam" or items is None:
         return BeamSearch(num_beams=num_beams)
     if kept.name == "item-head":

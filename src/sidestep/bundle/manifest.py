@@ -21,7 +21,7 @@ from sidestep.bundle.parts import PARTS
 from sidestep.files import read_json
 from sidestep.import_paths import is_import_path
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
 of new items, the process reward model and the value head; version 4 the ranker: older bundles are
 taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights; version
@@ -32,7 +32,7 @@ the weights by which items that choose codes read the state of the root; version
 choose codes by the state after the history alone, and the kinds `rearec`, `lares` and `rpg`;
 version 11 bundles that recommend by `item-head`; version 12 the kinds
 `diffureason` and `stream-rec`; version 13 language models with an instruction, and their
-tokenizer."""
+tokenizer; version 14 the kind `cobra`, and bundles that recommend by `beam-fusion`."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -47,6 +47,7 @@ KINDS = (
         "semantic-id-t5",
         "code-set-t5",
         "stream-rec",
+        "cobra",
         "hugging-face",
         "sasrec",
         "hstu",
@@ -80,15 +81,35 @@ _LIBRARIES = ("sidestep", "torch", "numpy", "safetensors")
 class KeptSearch(BaseModel):
     """The search that a bundle recommends by, unless another is given.
 
-    name: `beam`; `item-beam`, which is guided by the item head and the ranker; or `item-head`,
-        which ranks all items by the item head and the ranker.
+    name: `beam`; `item-beam`, which is guided by the item head and the ranker; `item-head`, which
+        ranks all items by the item head and the ranker; or `beam-fusion`, see `BeamFusion`.
     likelihood_weight: λ of y + λ · log π; of `item-beam` alone.
+    tau, psi, among: see `BeamFusion`; of `beam-fusion` alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["beam", "item-beam", "item-head"] = "beam"
+    name: Literal["beam", "item-beam", "item-head", "beam-fusion"] = "beam"
     likelihood_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    tau: float = Field(1.0, gt=0, allow_inf_nan=False, exclude_if=lambda tau: tau == 1)
+    psi: float = Field(1.0, gt=0, allow_inf_nan=False, exclude_if=lambda psi: psi == 1)
+    among: Literal["all", "prefix"] = Field("all", exclude_if=lambda among: among == "all")
+
+    @property
+    def options(self) -> dict[str, float | str]:
+        """The options that make the search, beside those that all searches share."""
+        if self.name != "beam-fusion":
+            return {}
+        return {"tau": self.tau, "psi": self.psi, "among": self.among}
+
+    @property
+    def in_words(self) -> str:
+        """The name, with the options that differ from the defaults."""
+        defaults = KeptSearch(name=self.name).options
+        told = [
+            f"{name}={value}" for name, value in self.options.items() if value != defaults[name]
+        ]
+        return " ".join([self.name, *told])
 
 
 class Manifest(BaseModel):
@@ -107,7 +128,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sidestep.bundle.columns import read_item_columns
 from sidestep.catalog.catalog import Catalog
 from sidestep.import_paths import imported
+from sidestep.model.cobra import Cobra
 from sidestep.model.code_set_t5 import CodeSetT5
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.item_network import ItemNetwork
@@ -40,6 +41,7 @@ _CLASSES: dict[str, type[Network]] = {
     "semantic-id-t5": T5,
     "code-set-t5": CodeSetT5,
     "stream-rec": StreamRec,
+    "cobra": Cobra,
     **ITEM_NETWORKS,
 }
 """The networks that are made of their configuration and the catalog alone."""

@@ -254,6 +254,25 @@ class CodeSetConfig(CodebookOrderConfig, TransformerConfig):
     most so many items have one of its codes."""
 
 
+class CobraConfig(TransformerConfig):
+    """Shape of COBRA, see `Cobra`."""
+
+    num_layers: int = Field(2, ge=1)
+
+    history: Literal["codes"] = "codes"
+    """An item is read as the codes of its sparse ID, then its dense vector."""
+
+    item_head: Literal[False] = False
+    """The cosine of vectors scores items; there is no head beside it."""
+
+    vector_dim: int | None = Field(None, ge=1)
+    """Width of the given vectors of items. None takes that of the file `embeddings`; a trained
+    network has it here."""
+
+    temperature: float = Field(0.07, gt=0)
+    """Divides the cosine between the predicted vector and the vector of an item; ours."""
+
+
 class T5Config(BaseModel):
     """Shape of the native T5."""
 

@@ -137,7 +137,7 @@ class Transformer(SemanticIdModel):
             return self._step(hidden, depths, context.prefixes, depth=depth), context
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt - 1 + self._offsets(depths))
-        states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
+        states = self.dropout(self._node_vectors(context, codes, parents, depths, depth))
         layers = []
         for block, layer in zip(self.blocks, context.layers, strict=True):
             assert isinstance(block, Block)
@@ -489,6 +489,23 @@ class Transformer(SemanticIdModel):
             return None
         with in_float32(roots.device):
             return self.item_logits(widened(roots)[:, 0], histories)
+
+    def _node_vectors(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        depth: int | None,
+    ) -> Float[Tensor, "users width dim"]:
+        """The vectors by which nodes are read; the arguments are those of `extend`.
+
+        Args:
+            context: with the prefixes of the nodes.
+            codes, parents, depths, depth: of the nodes.
+        """
+        vectors: Tensor = self.code_embedding(self.node_codes(codes, depths))
+        return vectors
 
     def _roots_of(
         self, context: TreeContext, visible: Int[Tensor, "users width"] | None

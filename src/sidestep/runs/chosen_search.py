@@ -22,7 +22,8 @@ class ChosenSearch:
     """The search that was chosen, and the evidence.
 
     search: the best of the candidates.
-    scores: NDCG@10 on validation of each candidate, by its name; empty where nothing was measured.
+    scores: NDCG@10 on validation of each candidate, by its name and options; empty where nothing
+        was measured.
     """
 
     search: KeptSearch
@@ -47,7 +48,7 @@ def choose_search(
     Args:
         network: with its final weights.
         material: the data.
-        candidates: at least one, of different names.
+        candidates: at least one, of different names or options.
         validation: which rows are ranked, and how wide the searches are.
     """
     rows = validation_rows(material.split.validation, validation)
@@ -67,11 +68,11 @@ def choose_search(
             batch_size=validation.batch_size,
             device=device,
         )
-        scores[candidate.name] = evaluation.metrics[VALIDATION_METRIC]
-    best = max(candidates, key=lambda candidate: scores[candidate.name])
+        scores[candidate.in_words] = evaluation.metrics[VALIDATION_METRIC]
+    best = max(candidates, key=lambda candidate: scores[candidate.in_words])
     told = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     note(
-        f"{VALIDATION_METRIC} on validation: {told}. The run recommends by {best.name}; --search "
-        "takes another search."
+        f"{VALIDATION_METRIC} on validation: {told}. The run recommends by {best.in_words}; "
+        "--search takes another search."
     )
     return ChosenSearch(search=best, scores=scores)

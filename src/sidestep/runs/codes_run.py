@@ -90,6 +90,11 @@ class CodesRun(ReadingRun, LearnedRun):
     def untrained(self, catalog: catalogs.Catalog) -> semantic_id_model.SemanticIdModel:
         """The network with fresh weights."""
 
+    def made_of(self, catalog: catalogs.Catalog) -> dict[str, str]:
+        """Hashes of the files that the network of a catalog is made of, by name; for the bundle."""
+        del catalog
+        return {}
+
     def completed(self: C, given: Given) -> tuple[C, splits.Split]:
         """The run with what only the data tell of its network, and the split that it reads.
 
@@ -131,6 +136,7 @@ class CodesRun(ReadingRun, LearnedRun):
                 choose=lambda: chosen_search.choose_search(
                     network, material, searches, self.validation
                 ),
+                about=run.made_of(given.catalog),
             ),
         )
 
@@ -175,6 +181,7 @@ class CodesRun(ReadingRun, LearnedRun):
                 "model": self.model.model_dump(mode="json"),
                 "objective": self.objective.model_dump(mode="json"),
                 "max_history": material.max_history,
+                **self.made_of(catalog),
             },
         )
 

@@ -231,7 +231,11 @@ def policy_learning(
 
 
 def saving_new(
-    material: Material, network: Any, *, choose: Callable[[], ChosenSearch] | None = None
+    material: Material,
+    network: Any,
+    *,
+    choose: Callable[[], ChosenSearch] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Save:
     """The function that saves a newly trained network.
 
@@ -240,6 +244,7 @@ def saving_new(
         network: the one that the plan trains.
         choose: chooses the search that the bundle recommends by, after the training; None is a
             plain beam.
+        about: more lines of the bundle about what the network was made of, as JSON.
     """
 
     def save(path: Path, origin: Origin) -> None:
@@ -250,7 +255,11 @@ def saving_new(
             catalog=material.catalog,
             max_history=material.max_history,
             seed=origin.seed,
-            training={**origin.training, **({} if chosen is None else chosen.summary)},
+            training={
+                **origin.training,
+                **(about or {}),
+                **({} if chosen is None else chosen.summary),
+            },
             data=origin.data,
             search=None if chosen is None else chosen.search,
         )

@@ -127,7 +127,8 @@ class AskedSearch:
             return replace(self, name="item-beam")
         if weight is None and kept.name == "item-beam":
             weight = kept.likelihood_weight
-        return replace(self, name=kept.name, likelihood_weight=weight)
+        options = {**kept.options, **self.options}
+        return replace(self, name=kept.name, likelihood_weight=weight, options=options)
 
     def wide_enough(self, k: int) -> AskedSearch:
         """A copy with as many beams as a list of k needs, unless beams were asked for."""

@@ -147,6 +147,13 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 per_level=False,
             ),
             SearchSpec(
+                name="beam-fusion",
+                policy="sidestep.search.beam_fusion:BeamFusion",
+                options={"tau": 1.0, "psi": 1.0, "among": "all", **_LEGAL},
+                reads=_BEAMS,
+                needs="trie",
+            ),
+            SearchSpec(
                 name="item-beam",
                 policy=_GUIDED_BEAM,
                 options=_LEGAL,

@@ -342,6 +342,30 @@ class SupervisedCodesConfig(ItemLossConfig):
         return self
 
 
+class CascadeConfig(SupervisedCodesConfig):
+    """Configuration of the losses of COBRA.
+
+    `item_loss` and `negatives` say which items the dense loss compares. The paper compares those of
+    the batch: `{item_loss: sampled, negatives: [in_batch]}`, here with log-q correction.
+    """
+
+    dense_weight: float = Field(1.0, gt=0)
+    """Weight of the loss of the dense vector beside that of the sparse ID; the paper adds both."""
+
+    @model_validator(mode="after")
+    def _has_no_item_head(self) -> "CascadeConfig":
+        for name in ("item_weight", "distillation_weight"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} is of an item head, and COBRA has none; set dense_weight instead."
+                )
+        if "beam" in self.negatives:
+            raise ValueError(
+                "the source beam is not of COBRA; name in_batch, popularity or uniform in negatives"
+            )
+        return self
+
+
 class NextCodeConfig(SupervisedCodesConfig):
     """Configuration of the supervised loss of a semantic-ID model."""
 

@@ -9,7 +9,13 @@ from sidestep.runs.config import checked_run
 from sidestep.runs.kinds.align import AlignRun
 from sidestep.runs.kinds.distill import DistillRun
 from sidestep.runs.kinds.prefer import PreferRun
-from sidestep.runs.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
+from sidestep.runs.recipes import (
+    AlignRecipe,
+    PreferRecipe,
+    align_recipe,
+    prefer_recipe,
+    settings_of,
+)
 from sidestep.training.objective_config import TreeDistillationConfig
 
 
@@ -27,6 +33,17 @@ REWARDED = tuple(name for name in get_args(AlignRecipe) if name != "tree")
 def test_every_recipe_is_a_configuration(name):
     rate = aligned(name).training.learning_rate
     assert rate == (5e-4 if "optimum" in name else 1e-4)  # few and short steps are the default
+
+
+@pytest.mark.parametrize("name", ["grpo-beam", "optimum", "sdpo"])
+@pytest.mark.parametrize("network", ["hugging-face", "language-model"])
+def test_a_language_model_learns_at_a_tenth_of_the_rate(name, network):
+    usual = settings_of(name, network="semantic-id-transformer")
+    assert usual == settings_of(name)
+    gentle = settings_of(name, network=network)
+    rate = usual["training"]["learning_rate"]
+    assert gentle["training"] == {**usual["training"], "learning_rate": rate / 10}
+    assert {**gentle, "training": None} == {**usual, "training": None}
 
 
 @pytest.mark.parametrize("name", get_args(PreferRecipe))

@@ -164,9 +164,12 @@ def _attached(name: str, attached: Attached, runs: Runs) -> PlannedRun:
 
 
 def _aligned(name: str, aligned: Aligned, runs: Runs, where: str) -> PlannedRun:
-    content = settings_of(aligned.recipe) | {"backbone": aligned.run}
+    first = _first(runs[aligned.run], runs)
+    content = settings_of(aligned.recipe, network=first.config.kind) | {"backbone": aligned.run}
     if aligned.recipe == "sft-continued":
-        content["objective"]["likelihood"] = _first_objective(runs[aligned.run], runs)
+        content["objective"]["likelihood"] = first.config.model_dump(mode="json").get(
+            "objective", {}
+        )
     if aligned.teachers:
         content["teachers"] = aligned.teachers
     return PlannedRun(
@@ -190,8 +193,8 @@ def _over(content: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _first_objective(run: PlannedRun, runs: Runs) -> Any:
-    """The objective of the supervised training that a run rests on."""
+def _first(run: PlannedRun, runs: Runs) -> PlannedRun:
+    """The supervised training that a run rests on."""
     while run.needs:
         run = runs[run.needs[0]]
-    return run.config.model_dump(mode="json").get("objective", {})
+    return run

@@ -322,7 +322,7 @@ def align(
             f"recommender: {recommender.kind} has no prefixes of semantic IDs to learn from; pass "
             "one of kind transformer."
         )
-    content = settings_of(recipe)
+    content = settings_of(recipe, network=recommender.kind)
     for key, value in (settings or {}).items():
         before = content.get(key)
         is_part = isinstance(before, dict) and isinstance(value, Mapping)

@@ -1,16 +1,17 @@
 """`sidestep align` and `sidestep prefer`: a trained run, improved by a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
 from sidestep.cli.commands.train import train_by
 from sidestep.cli.options import AsJson, DryRun
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.config import checked_run
 from sidestep.runs.folder import RunFolder
-from sidestep.runs.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
+from sidestep.runs.recipes import AlignRecipe, PreferRecipe, settings_of
 from sidestep.runs.settings import with_settings
 
 with imported_when_used():
@@ -99,7 +100,7 @@ def align(
       --out runs/scientific/continued-0 --set training.max_seconds=120
     """
     found = _dataset_of(backbone, dataset)
-    content = {**align_recipe(recipe), "backbone": str(backbone)}
+    content = {**_recipe(recipe, backbone), "backbone": str(backbone)}
     if embeddings is not None:
         content["embeddings"] = str(embeddings)
     if collaborative is not None:
@@ -147,7 +148,7 @@ def prefer(
       --set objective.beta=0.5
     """
     found = _dataset_of(backbone, dataset)
-    content = {**prefer_recipe(recipe), "backbone": str(backbone)}
+    content = {**_recipe(recipe, backbone), "backbone": str(backbone)}
     given = settings or []
     train_by(
         checked_run(with_settings(content, given), f"--recipe {recipe}", settings=given),
@@ -158,6 +159,11 @@ def prefer(
         dry_run=dry_run,
         json=json,
     )
+
+
+def _recipe(name: str, backbone: Path) -> dict[str, Any]:
+    """The settings of a recipe for the network of a run or a bundle."""
+    return settings_of(name, network=read_manifest(bundle_folder(backbone) / MANIFEST).kind)
 
 
 def _dataset_of(backbone: Path, dataset: Path | None) -> Path:

@@ -13,7 +13,8 @@ In the same run the same histories are answered in batches from Python, in this 
 
 With --soak-minutes the service is kept at 60 % of the knee instead of the last steps, while every
 thirty seconds an item is taken out, another one comes back, and the bundle is exchanged for the
-folder --other beside it. Every list is checked: no item that was out before the request was sent.
+folder --other beside it. Every list is checked: no item that was out from before the request was
+sent until the list came.
 The last line printed is one JSON object.
 """
 
@@ -113,7 +114,7 @@ class Outcome:
     latencies: seconds from the intended time of each answered request.
     statuses: of all requests; "lost" where there was no answer at all.
     degraded: lists that were made in a cheaper way.
-    leaks: lists with an item that was out before the request was sent.
+    leaks: lists with an item that was out from before the request was sent until the answer came.
     """
 
     rate: float
@@ -216,6 +217,8 @@ class Load:
             outcome.latencies.append(time.perf_counter() - intended)
             [answer] = json.loads(content)["answers"]
             outcome.degraded += answer["degraded"] is not None
+            # What came back while the request was on its way may be in the list.
+            out &= self.out
             outcome.leaks += any(item["item_id"] in out for item in answer["items"])
 
 

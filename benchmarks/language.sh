@@ -15,7 +15,7 @@ home=runs/language
 results=benchmarks/results/quality.jsonl
 model=${MODEL:-runs/smollm2}
 precision=${PRECISION:-auto}
-searched=() # in bf16, if the training is
+searched=() # searches of language models compute in bf16 where PRECISION=bf16
 [[ $precision == bf16 ]] && searched=(--precision bf16)
 
 mkdir -p $home

@@ -13,7 +13,8 @@ from typing import Any
 def started(address: str | None = None) -> Iterator[Any]:
     """A block in which Ray runs; yields the module of Ray, quiet and without bars of progress.
 
-    If Ray runs in this process already, the block uses it and lets it run on.
+    If Ray runs in this process already, the block uses it and lets it run on. Bars of progress and
+    logs of Ray Data stay off in this process.
 
     Args:
         address: of a cluster, such as "auto"; None starts Ray on this machine, and ends it again.

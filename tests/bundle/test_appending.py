@@ -39,7 +39,7 @@ def catalog():
 def a_cobra(known, dim=8):
     config = CobraConfig(dim=dim, num_layers=1, num_heads=2, vector_dim=3)
     network = Cobra(config, known.semantic_ids, known.codebook_sizes)
-    network.read(torch.randn(known.num_items, 3).numpy())
+    network.set_item_vectors(torch.randn(known.num_items, 3).numpy())
     torch.nn.init.normal_(network.head.weight)
     return network
 
@@ -240,6 +240,7 @@ def test_a_new_row_is_the_mean_of_the_siblings(tmp_path):
     ("made_of", "is_read"),
     [
         ({"embeddings_sha256": "f", "vectors_sha256": "these"}, True),
+        ({"backbone": {"embeddings_sha256": "f", "vectors_sha256": "these"}}, True),
         ({"embeddings_sha256": "f", "vectors_sha256": "others"}, False),
         ({}, False),
     ],

@@ -60,7 +60,9 @@ def network(kind):
     if kind == "cobra":
         shape = CobraConfig(dim=8, num_layers=1, num_heads=2, vector_dim=5)
         made = Cobra(shape, catalog().semantic_ids, (3, 4))
-        made.read(np.random.default_rng(0).normal(size=(NUM_ITEMS, 5)).astype(np.float32))
+        made.set_item_vectors(
+            np.random.default_rng(0).normal(size=(NUM_ITEMS, 5)).astype(np.float32)
+        )
         return made
     if kind == "hugging-face":
         config = transformers.LlamaConfig(

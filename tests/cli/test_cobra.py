@@ -79,7 +79,7 @@ def test_what_is_measured_names_the_search_and_nothing_is_invalid(trained):
     assert told["flops_per_user"] > 0
 
 
-def test_a_history_holds_no_seen_item_where_they_are_left_out(trained):
+def test_a_list_holds_no_seen_item_where_they_are_left_out(trained):
     assert {"item-1", "item-2"} <= set(listed(trained, "-k", 60))
     assert not {"item-1", "item-2"} & set(listed(trained, "--exclude-seen", "-k", 58))
 

@@ -502,7 +502,11 @@ def test_a_wrong_pipeline_is_refused_with_section_and_option(done, setting, expe
     before = contents(folder)
     message = refused("run", folder, "--set", setting)
     assert expected in message
-    assert "sidestep.yaml" in message or message.startswith(f"Error: --set {setting!r}: ")
+    # The schema of the file knows the setting; the options of a section are checked later.
+    origin = (
+        f"--set {setting!r}" if expected.startswith(("train: ", "unknown key")) else "sidestep.yaml"
+    )
+    assert origin in message
     assert contents(folder) == before
 
 

@@ -88,6 +88,10 @@ def test_files_that_are_there_are_not_made_again(recommender, dataset, tmp_path)
         recommend_all(
             ShardMaker(recommender, users, Wanted(k=2, precision="bf16"), tmp_path / "out")
         )
+    rounded = Wanted(precision="bf16")
+    recommend_all(ShardMaker(recommender, users, rounded, tmp_path / "bf16"))
+    with pytest.raises(ValueError, match="holds lists of another precision"):
+        recommend_all(ShardMaker(recommender, users, Wanted(), tmp_path / "bf16"))
 
 
 def test_a_folder_of_something_else_stays_as_it_is(recommender, dataset, tmp_path):

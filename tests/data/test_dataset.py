@@ -222,6 +222,6 @@ def test_a_sample_has_whole_users_in_their_order_and_all_items():
 
 
 @pytest.mark.parametrize("number", [0, 3])
-def test_a_sample_of_more_users_than_there_are_is_refused(number):
+def test_a_sample_of_nobody_or_of_more_users_than_there_are_is_refused(number):
     with pytest.raises(ValueError, match="small has 2 users; choose a number from 1 to 2"):
         small_dataset().sampled(number)

@@ -20,7 +20,7 @@ def tiny(semantic_ids=SEMANTIC_IDS, sizes=CODEBOOK_SIZES, **changes) -> Cobra:
     model = Cobra(CobraConfig(**{**shape, **changes}), semantic_ids, sizes)
     for parameter in model.parameters():  # so large that a node depends on all that it sees
         torch.nn.init.normal_(parameter, std=0.4)
-    model.read(VECTORS[: len(semantic_ids)].numpy())
+    model.set_item_vectors(VECTORS[: len(semantic_ids)].numpy())
     return model
 
 
@@ -82,7 +82,7 @@ def test_a_history_holds_the_dense_vector_in_the_place_of_the_last_code():
     before = after(model, [2, 1], [0]).logits
     model.code_embedding.weight[-CODEBOOK_SIZES[-1] :] = 9.0  # of the last codes; read nowhere
     assert after(model, [2, 1], [0]).logits.equal(before)
-    model.read(VECTORS.flip(0).numpy())
+    model.set_item_vectors(VECTORS.flip(0).numpy())
     assert not after(model, [2, 1], [0]).logits.equal(before)
 
 
@@ -102,7 +102,7 @@ def test_only_the_direction_of_a_given_vector_counts_and_an_unknown_item_stays_z
     model = tiny()
     vectors = VECTORS.clone()
     vectors[3] = 0.0
-    model.read((vectors * torch.arange(1, 7)[:, None]).numpy())
+    model.set_item_vectors((vectors * torch.arange(1, 7)[:, None]).numpy())
     torch.testing.assert_close(model.item_vectors.norm(dim=1), (vectors != 0).any(1).float())
 
 

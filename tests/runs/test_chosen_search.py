@@ -104,7 +104,7 @@ def test_searches_of_one_name_are_told_apart_by_their_options(material):
     torch.manual_seed(0)
     shape = CobraConfig(dim=16, num_layers=1, num_heads=2, vector_dim=3)
     network = Cobra(shape, material.catalog.semantic_ids, SIZES).eval()
-    network.read(torch.randn(material.catalog.num_items, 3).numpy())
+    network.set_item_vectors(torch.randn(material.catalog.num_items, 3).numpy())
     fused = [KeptSearch(name="beam-fusion", psi=psi) for psi in (0.01, 0.010001, 50.0)]
     chosen = choose_search(network, material, [*fused, KeptSearch()], WIDE)
     assert [*chosen.scores] == [

@@ -104,7 +104,10 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         ("kind: value\nbackbone: r", "embeddings: Field required"),
         ("kind: cobra", "embeddings: Field required"),
         ("kind: cobra\nembeddings: v\nmodel: {history: items}", "model.history: "),
-        ("kind: cobra\nembeddings: v\nobjective: {item_weight: 1}", "set dense_weight instead"),
+        (
+            "kind: cobra\nembeddings: v\nobjective: {item_weight: 1}",
+            "item_weight belongs to an item head",
+        ),
         (
             f"{VALUE}{{search: ved, temperature: 2}}",
             "candidates: unknown setting 'temperature'; there are budget, num_leaves, warm_width",

@@ -28,7 +28,7 @@ def objective(**config) -> CascadeObjective:
         dim=8, num_layers=1, num_heads=2, dropout=0.0, vector_dim=3, temperature=0.5
     )
     network = Cobra(shape, IDS, SIZES)
-    network.read(torch.randn(4, 3).numpy())
+    network.set_item_vectors(torch.randn(4, 3).numpy())
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return CascadeObjective(network, CascadeConfig(**config))
@@ -102,9 +102,9 @@ def test_the_encoder_of_the_vectors_learns():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"item_weight": 1.0}, "COBRA has none; set dense_weight instead"),
+        ({"item_weight": 1.0}, "belongs to an item head, and COBRA has none"),
         ({"item_weight": 1.0, "distillation_weight": 1.0}, "COBRA has none"),
-        ({"negatives": ["beam", "uniform"]}, "the source beam is not of COBRA"),
+        ({"negatives": ["beam", "uniform"]}, "COBRA has no source beam"),
         ({"dense_weight": 0.0}, "greater than 0"),
     ],
 )

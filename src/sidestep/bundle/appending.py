@@ -79,7 +79,7 @@ def append_items(
         semantic_ids: their codes, see `sidestep.tokenizer.appending`. None where the catalog's
             only code is the item itself, as that of popularity without a tokenizer.
         texts: one row per new item, with columns of the catalog's texts.
-        vectors: by which a transition graph finds new items; None where they are not known.
+        vectors: of the new items, for a transition graph or a COBRA; None where they are not known.
         new_rows: what the network keeps of them, where it keeps anything per item.
         last_codebook_size: a larger one, where the last code numbers the items of a bucket and the
             largest bucket grows. A new number is taken for the highest old one. None keeps the
@@ -158,14 +158,15 @@ def _matching(
         return None
     if embedding is None:
         why = (
-            "an older Sidestep fitted it, and did not keep which vectors it compares. Fit it again."
+            "an older Sidestep made the run, and did not keep which vectors the run compares. Make "
+            "the run again."
         )
     elif vectors is None:
         why = "give them with --vectors."
     else:
         why = (
-            "it compares items by other vectors than the semantic IDs. Fit it again on the file of "
-            "'sidestep embed' that the semantic IDs were made of."
+            "the vectors of the items are others than those of the semantic IDs. Make the run "
+            "again on the file of 'sidestep embed' that the semantic IDs were made of."
         )
     note(lost + why)
     return None
@@ -246,7 +247,7 @@ def _grown(
         weights = with_codes(weights, growth.old, growth.new)
     if isinstance(network, Cobra):
         lost = "COBRA gets no vectors of the new items, and reads the mean of their siblings: "
-        known = _matching(loaded.manifest.training, vectors, lost)
+        known = _matching(loaded.manifest.first_training, vectors, lost)
         if known is not None:
             read = torch.from_numpy(unit_length(known)).to(network.item_vectors.dtype)
             weights["item_vectors"] = torch.cat([network.item_vectors.cpu(), read])

@@ -257,10 +257,8 @@ class LoadedRecommender:
         False for a network that was trained to predict no user's first item. A bundle of an older
         version does not tell that, and is taken to know empty histories.
         """
-        training = self.manifest.training
-        while "backbone" in training:  # what was trained later saw no fewer users
-            training = training["backbone"]
-        return training.get("first_targets") != 0
+        # What was trained later saw no fewer users.
+        return self.manifest.first_training.get("first_targets") != 0
 
     @property
     def process_reward(self) -> ProcessRewardModel | None:

@@ -142,6 +142,14 @@ class Manifest(BaseModel):
     libraries: dict[str, str]
     files: dict[str, str]
 
+    @property
+    def first_training(self) -> dict[str, Any]:
+        """The summary of the first training, below those that improved its network."""
+        training = self.training
+        while "backbone" in training:
+            training = training["backbone"]
+        return training
+
     @model_validator(mode="before")
     @classmethod
     def _with_parts(cls, content: Any) -> Any:

@@ -72,11 +72,12 @@ BudgetTimes = Annotated[
         f"as --beams; default: {BUDGET}.",
     ),
 ]
-InPrecision = Annotated[
+SearchPrecision = Annotated[
     Precision,
     typer.Option(
         "--precision",
-        help="Of the layers of a network that writes semantic IDs; bf16 is faster on a GPU.",
+        help="Precision of the layers of a network that writes semantic IDs. bf16 is faster on "
+        "a GPU.",
     ),
 ]
 SearchOptions = Annotated[

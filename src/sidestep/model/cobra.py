@@ -46,7 +46,8 @@ class Cobra(Transformer):
     items that share the sparse ID. Rows score the codes of the sparse ID, as in a Transformer. The
     state after the sparse ID is the predicted vector v̂. An item below the sparse ID is scored by
     cos(v̂, v) / `temperature`, and the scores are the logits of the last code. So every search over
-    a trie works. `beam-fusion` is the search of the paper.
+    a trie works that reads the probabilities of codes alone. `beam-fusion` is the search of the
+    paper.
 
     The dense vector is v = W_2 GELU(W_1 x + b_1) + b_2, where x is a given vector of the item, such
     as that of its text. The given vectors are kept with the weights and do not learn.
@@ -68,7 +69,7 @@ class Cobra(Transformer):
         semantic_ids: Int[Tensor, "items levels"],
         codebook_sizes: tuple[int, ...],
     ) -> None:
-        """Fresh weights; `read` gives the vectors of the items before the first use.
+        """Fresh weights; `set_item_vectors` gives the vectors of the items before the first use.
 
         Args:
             config: the shape, with `vector_dim`.
@@ -94,8 +95,8 @@ class Cobra(Transformer):
             nn.Linear(config.dim, config.dim),
         )
 
-    def read(self, vectors: Float[np.ndarray, "items vector_dim"]) -> None:
-        """Sets the given vectors of all items of the catalog; each is scaled to length 1."""
+    def set_item_vectors(self, vectors: Float[np.ndarray, "items vector_dim"]) -> None:
+        """Sets the given vectors of all items of the catalog. Each vector is scaled to length 1."""
         self.item_vectors.copy_(functional.normalize(torch.from_numpy(vectors), dim=-1))
 
     def dense_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
@@ -164,6 +165,9 @@ class Cobra(Transformer):
         Args:
             states: after the sparse ID that follows each history.
             histories: not read; the states have read them.
+
+        Unlike in other networks, the states are not those of the root. No code asks COBRA at the
+        root, because `reads_prefixes` is true.
         """
         return self._cosines(states, self.catalog_vectors())
 

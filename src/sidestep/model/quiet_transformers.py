@@ -1,6 +1,6 @@
-"""Silence of transformers: no bars of its own, no warnings about its own coming versions.
+"""A context in which transformers draws no bars and gives no warnings about its next versions.
 
-Sidestep tells of long work by itself. Needs the extra `hf`.
+Sidestep shows progress itself. Needs the extra `hf`.
 """
 
 import warnings
@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within the context, transformers draws no bars and warns of no coming version."""
+    """In this context, transformers draws no bars and gives no `FutureWarning`."""
     library: Any = logging  # transformers leaves it untyped
     draws_bars = library.is_progress_bar_enabled()
     library.disable_progress_bar()

@@ -37,8 +37,8 @@ class Fingerprint(_Declared):
     users: int
     items: int
     interactions: int
-    interactions_sha256: str
-    items_sha256: str
+    interactions_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    items_sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class DeclaredData(_Declared):
@@ -49,7 +49,7 @@ class DeclaredData(_Declared):
     folder."""
 
     split: dict[str, Any] = Field(default_factory=dict)
-    """Options of `sidestep data split`; empty for leave-one-out."""
+    """Options of `sidestep data split`; empty for the split that the import makes."""
 
     embed: dict[str, Any]
     """Options of `sidestep embed`, which makes the item vectors."""

@@ -292,10 +292,10 @@ class _Planner:
     def _imported(self) -> Step:
         """The last step that makes the dataset."""
         data = self.kit.data[self.data]
-        for step in dataset_steps(self.build, data.importing, data.split, name=self.data):
+        steps = dataset_steps(self.build, data.importing, data.split, name=self.data)
+        for step in steps:
             self.steps.setdefault(step.name, step)
-            last = step.name
-        return self.steps[last]
+        return self.steps[steps[-1].name]
 
     def _once(self, name: str, make: Callable[[str], Step]) -> Step:
         """The step of a name, made if it is new; `make` is given the name without its section."""

@@ -13,7 +13,7 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.pipelines.commands import FindCommand
 from sidestep.pipelines.work import Tell, outlook, work
 from sidestep.reproduction.data_check import refuse_other_data
-from sidestep.reproduction.declarations import Fingerprint, Table, read_kit, read_table
+from sidestep.reproduction.declarations import Fingerprint, Row, Table, read_kit, read_table
 from sidestep.reproduction.planning import Planned, plan_table
 from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.version import __version__
@@ -158,10 +158,14 @@ def _asked_rows(table: Table, asked: Asked) -> Table:
                 f"--method {name!r:.60}: table {asked.table} has no such row; there are "
                 f"{', '.join(str(row.run or row.method) for row in table.rows)}."
             )
+
+    def is_asked(row: Row) -> bool:
+        return not {row.method, row.run}.isdisjoint(asked.methods)
+
     rows = tuple(
-        row if {row.method, row.run} & {*asked.methods} else row.model_copy(update={"run": None})
+        row if is_asked(row) else row.model_copy(update={"run": None})
         for row in table.rows
-        if {row.method, row.run} & {*asked.methods} or row.method == table.reference
+        if is_asked(row) or row.method == table.reference
     )
     return table.model_copy(update={"rows": rows})
 

@@ -132,7 +132,7 @@ def checked_run(content: dict[str, Any], source: str, *, settings: Sequence[str]
     Args:
         content: the plain values.
         source: says in an error where the values come from.
-        settings: those that were laid over the values, see `with_settings`.
+        settings: the settings of `--set` that were laid over the values, see `with_settings`.
 
     Raises:
         ValueError: see `read_config`.

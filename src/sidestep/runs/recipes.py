@@ -86,7 +86,7 @@ _OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
 }
 
 _LANGUAGE_MODELS = ("hugging-face", "language-model")
-"""The kind of such a network, and the kind of run that makes it."""
+"""The kind of a language model in a bundle, and the kind of the run that trains one."""
 
 _REJECTED: Mapping[PreferRecipe, int] = {"sdpo": 8, "dpo": 1}
 
@@ -156,8 +156,8 @@ def settings_of(name: str, *, network: str | None = None) -> dict[str, Any]:
     Args:
         name: of the recipe.
         network: the kind of the network that is improved, or of the run that made the network. A
-            language model learns at a tenth of the rate: at the rate of small networks, ten steps
-            change its answers beyond repair.
+            language model learns at a tenth of the rate. At the rate of small networks, ten steps
+            made a language model useless.
 
     Raises:
         ValueError: there is no such recipe.

@@ -332,9 +332,8 @@ def _begin(out: Path, plan: dict[str, Any]) -> None:
     if file.is_file():
         found = read_json(file)
         if found != plan:
-            other = [
-                key for key in plan if not isinstance(found, dict) or found.get(key) != plan[key]
-            ]
+            before = found if isinstance(found, dict) else {}
+            other = [key for key in {**plan, **before} if before.get(key) != plan.get(key)]
             raise ValueError(
                 f"{out}: holds lists of another {' and another '.join(other)}; choose another "
                 "folder, or delete this one."

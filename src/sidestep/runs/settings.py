@@ -32,7 +32,8 @@ def checked(
         kind: of the configuration.
         content: the plain values.
         source: says in an error where the values come from.
-        settings: those that `with_settings` laid over the values; an error about one names it.
+        settings: those that `with_settings` laid over the values. An error about the value of a
+            setting names the setting. An error about a rule of a whole part names `source`.
 
     Raises:
         ValueError: a key is unknown or a value not valid; names the source, the key and what to do.

@@ -357,11 +357,11 @@ class CascadeConfig(SupervisedCodesConfig):
         for name in ("item_weight", "distillation_weight"):
             if getattr(self, name) is not None:
                 raise ValueError(
-                    f"{name} is of an item head, and COBRA has none; set dense_weight instead."
+                    f"{name} belongs to an item head, and COBRA has none; leave it out."
                 )
         if "beam" in self.negatives:
             raise ValueError(
-                "the source beam is not of COBRA; name in_batch, popularity or uniform in negatives"
+                "COBRA has no source beam; name in_batch, popularity or uniform in negatives"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""`sidestep data`: how a dataset is split, what a paper's table says of it, and a smaller one."""
+"""`sidestep data`: splits a dataset, describes it, and makes a smaller one."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -179,7 +179,7 @@ def split(
 @app.command("sample")
 def sample(
     dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
-    users: Annotated[int, typer.Option("--users", help="Number of users to draw.", min=1)],
+    users: Annotated[int, typer.Option("--users", help="Users of the new dataset.", min=1)],
     out: Annotated[Path, typer.Option("--out", help="The dataset folder to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     overwrite: Overwrite = False,

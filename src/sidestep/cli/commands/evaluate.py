@@ -14,10 +14,10 @@ from sidestep.cli.outputs import refuse_report_at
 from sidestep.cli.search_options import (
     BudgetTimes,
     Candidates,
-    InPrecision,
     LikelihoodWeight,
     Search,
     SearchOptions,
+    SearchPrecision,
 )
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.target_metrics import per_user_metrics
@@ -57,7 +57,7 @@ def evaluate(
     likelihood_weight: LikelihoodWeight = None,
     budget: BudgetTimes = None,
     search_options: SearchOptions = None,
-    precision: InPrecision = "fp32",
+    precision: SearchPrecision = "fp32",
     users: Annotated[str, typer.Option(help="'all', or so many fixed random users.")] = "all",
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")

@@ -21,7 +21,7 @@ from sidestep.data.importers.imported import thinned
 from sidestep.data.importers.lists import ListRows, import_lists
 from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.rows import Part, import_rows
-from sidestep.data.importers.shard_rows import ShardEngine, streamed
+from sidestep.data.importers.shard_rows import RowsEngine, streamed
 from sidestep.data.importers.table import import_table
 from sidestep.data.importers.table_rows import MISSING_ID, Gaps, Missing
 from sidestep.data.interactions import Duplicates, Ties
@@ -476,7 +476,7 @@ def _check_out(out: Path, *read: Path | None, overwrite: bool) -> None:
     check_out(out, overwrite=overwrite, read=read, is_kind=Dataset.check_place)
 
 
-def _shard_engine(engine: Engine, ray_address: str | None, k_core: int | None) -> ShardEngine:
+def _shard_engine(engine: Engine, ray_address: str | None, k_core: int | None) -> RowsEngine:
     if engine == "local":
         if ray_address is not None:
             raise ValueError("--ray-address needs --engine ray.")

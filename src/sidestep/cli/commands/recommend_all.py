@@ -14,10 +14,10 @@ from sidestep.cli.search_options import (
     Beams,
     BudgetTimes,
     Candidates,
-    InPrecision,
     LikelihoodWeight,
     Search,
     SearchOptions,
+    SearchPrecision,
 )
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.folder import RunFolder
@@ -58,7 +58,7 @@ def recommend_all(
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of each user's history.")
     ] = False,
-    precision: InPrecision = "fp32",
+    precision: SearchPrecision = "fp32",
     engine: Annotated[
         Engine, typer.Option(help="What makes the files: this process, or actors of Ray.")
     ] = "local",

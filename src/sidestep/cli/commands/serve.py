@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
-from sidestep.cli.search_options import InPrecision
+from sidestep.cli.search_options import SearchPrecision
 from sidestep.lazy_imports import imported_when_used
 
 with imported_when_used():
@@ -33,7 +33,7 @@ def serve(
     device: Annotated[
         str | None, typer.Option(help="Of the network. [default: a GPU if there is one]")
     ] = None,
-    precision: InPrecision = "fp32",
+    precision: SearchPrecision = "fp32",
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Of the network, per worker. [default: 1 with --workers]"),

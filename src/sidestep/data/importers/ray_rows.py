@@ -20,7 +20,7 @@ _ONE_THREAD = {"env_vars": {"POLARS_MAX_THREADS": "1"}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByRay:
-    """An engine of shards, see `sidestep.data.importers.shard_rows.ShardEngine`.
+    """An engine of shards, see `sidestep.data.importers.shard_rows.RowsEngine`.
 
     A task reads one file, so the memory of a task grows with the largest file. What is kept is in
     the object store of Ray, which moves to the disk what does not fit. On a cluster, the files lie
@@ -33,13 +33,15 @@ class ByRay:
 
     @contextmanager
     def __call__(self, parts: Sequence[Path], columns: Sequence[pl.Expr]) -> Iterator[Rows]:
-        """See `ShardEngine`.
+        """See `RowsEngine`.
 
         Raises:
             ImportError: Ray is not installed.
             ConnectionError: a task or the cluster has ended, or a machine does not see a file.
         """
-        lengths = [pl.scan_parquet(part).select(pl.len()).collect().item() for part in parts]
+        lengths = [
+            pl.scan_parquet(part, glob=False).select(pl.len()).collect().item() for part in parts
+        ]
         firsts = [*accumulate(lengths, initial=0)][:-1]
         files = [
             {"file": str(part.absolute()), "first": first}
@@ -47,12 +49,13 @@ class ByRay:
         ]
         with started(self.address) as ray:
             ray.data.DataContext.get_current().execution_options.preserve_order = True
-            pieces = ray.data.from_items(files, override_num_blocks=len(files))
             try:
+                pieces = ray.data.from_items(files, override_num_blocks=len(files))
                 yield _RayRows(ray=ray, given=pieces, work=_Work(columns=tuple(columns)))
             except ray.exceptions.RayError as error:
                 raise ConnectionError(
-                    f"a task or the cluster of Ray has ended ({error}); start the command again."
+                    f"Ray could not finish: {error}. If a machine has ended, start the command "
+                    "again."
                 ) from error
 
 

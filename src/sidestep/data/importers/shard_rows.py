@@ -38,16 +38,17 @@ class Rows(Protocol):
         """
 
 
-ShardEngine = Callable[[Sequence[Path], Sequence[pl.Expr]], AbstractContextManager[Rows]]
-"""Opens the rows of Parquet files for a block. It gets the files, in the order of the log, and
-expressions of columns, which look at one row at a time. All files give the same types. It gives
-these columns of all rows, and before them `row`: the number of each row, from 0 on, as UInt32. What
-the engine keeps, and all that it starts, ends with the block."""
+RowsEngine = Callable[[Sequence[Path], Sequence[pl.Expr]], AbstractContextManager[Rows]]
+"""Opens the rows of Parquet files, for the time of a block. The arguments are the files, in the
+order of the log, and expressions of columns. An expression looks at one row at a time. All files
+have the same types. The engine gives these columns and, before them, `row`: the number of each row
+of the log, from 0, as UInt32. When the block ends, the engine deletes what it kept and ends what it
+started."""
 
 
 @contextmanager
 def streamed(parts: Sequence[Path], columns: Sequence[pl.Expr]) -> Iterator[Rows]:
-    """Rows by streaming queries of Polars, in this process; a `ShardEngine`.
+    """Rows by streaming queries of Polars, in this process; a `RowsEngine`.
 
     All rows are one piece. What is kept is in temporary files, see `tempfile.gettempdir`.
     """
@@ -84,8 +85,8 @@ def collected(rows: Rows) -> pl.DataFrame:
 def merged(rows: Rows, together: Step) -> pl.DataFrame:
     """The counts of all rows, from the counts of each piece.
 
-    The memory grows with the counts and not with the pieces: those that wait are put together as
-    soon as they are longer than what is put together.
+    The memory grows with the counts, and not with the pieces. New pieces wait until they have more
+    rows than the merged counts. Then the pieces are merged, too.
 
     Args:
         rows: after a step that counts.

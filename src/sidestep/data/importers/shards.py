@@ -29,7 +29,7 @@ from sidestep.data.importers.list_columns import are_bracketed_lists
 from sidestep.data.importers.log import Thinning, of_other_type, outside_core, too_low
 from sidestep.data.importers.shard_rows import (
     Rows,
-    ShardEngine,
+    RowsEngine,
     Step,
     collected,
     merged,
@@ -65,7 +65,7 @@ def read_core(
     items: ItemTable | None,
     gaps: Gaps,
     thinning: Thinning,
-    engine: ShardEngine = streamed,
+    engine: RowsEngine = streamed,
 ) -> Core | None:
     """Reads the k-core of a log in Parquet files, after its other filters.
 
@@ -119,7 +119,7 @@ def not_yet_done(thinning: Thinning) -> Thinning:
 
 def _plain(parts: Sequence[Path], columns: Columns) -> list[pl.Expr] | None:
     """The columns of the log by plain names, IDs as texts; None if a type needs a repair."""
-    schemas = [pl.read_parquet_schema(part) for part in parts]
+    schemas = [pl.scan_parquet(part, glob=False).collect_schema() for part in parts]
     types = {name: {schema.get(name) for schema in schemas} for name in columns.all}
     if any(len(found) > 1 or None in found for found in types.values()):
         return None
@@ -225,7 +225,7 @@ class _Shards:
                 ZERO_TIME: int(is_zero.sum()),
             }
             left_out |= {why: number for why, number in numbers.items() if number}
-            log = log.then(partial(_with_moments, bool(is_zero.any())))
+            log = log.then(partial(_with_times, bool(is_zero.any())))
             table = table.kept(moments.counts.is_not_null() & ~is_zero)
         table.times(str(self.columns.time))
         return log
@@ -350,9 +350,10 @@ def _without_gaps(words: Sequence[str], rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.filter(~lacks["user"], ~lacks["item"])
 
 
-def _with_moments(without_zeros: bool, rows: pl.LazyFrame) -> pl.LazyFrame:
+def _with_times(drops_zeros: bool, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows with a time; with `drops_zeros`, a time of 0 or -1 is none."""
     rows = rows.filter(pl.col("time").is_not_null())
-    return rows.filter(~pl.col("time").is_in([0, -1])) if without_zeros else rows
+    return rows.filter(~pl.col("time").is_in([0, -1])) if drops_zeros else rows
 
 
 def _only(name: str, rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -8,7 +8,7 @@ from sidestep.data.importers.columns import read_table
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
 from sidestep.data.importers.log import Thinning
-from sidestep.data.importers.shard_rows import ShardEngine, streamed
+from sidestep.data.importers.shard_rows import RowsEngine, streamed
 from sidestep.data.importers.sources import folder_of, listed, sha256_of
 from sidestep.data.importers.table_rows import Columns, Gaps, items_of, read_rows, users_of
 from sidestep.data.items import ItemTable
@@ -35,7 +35,7 @@ def import_table(
     gaps: Gaps = Gaps(),  # noqa: B008 - frozen
     thinning: Thinning | None = None,
     name: str | None = None,
-    engine: ShardEngine = streamed,
+    engine: RowsEngine = streamed,
 ) -> Imported:
     """Imports interactions, one per row, and tables of items and of users if there are any.
 

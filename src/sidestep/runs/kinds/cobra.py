@@ -97,7 +97,7 @@ class CobraRun(OrderedCodesRun, TransformerCodesRun):
     def untrained(self, catalog: catalogs.Catalog) -> semantic_id_model.SemanticIdModel:
         """See `CodesRun.untrained`."""
         network = cobra.Cobra(self.model, catalog.semantic_ids, catalog.codebook_sizes)
-        network.read(self._vectors(catalog))
+        network.set_item_vectors(self._vectors(catalog))
         return network
 
     def made_objective(

@@ -51,7 +51,13 @@ def checked(made: Any = None, *, typechecker: Any) -> Any:
         return _JAXTYPED(made, typechecker=typechecker)
     if not made.__annotations__ or getattr(made, "__no_type_check__", False):
         return made
+    if made.__module__ == _FINDER:
+        return made
     return _checked(made)
+
+
+_FINDER = "sidestep.lazy_imports"
+"""The module that finds modules within an import; a check of it would import, and so ask it."""
 
 
 def _is_resumed(function: FunctionType) -> bool:

@@ -31,6 +31,10 @@ _SWITCH_S = 0.0005
 """Seconds after which a thread of Python lets another one go on. With Python's own 5 ms, the engine
 waits longer for its next batch while many requests come."""
 
+_KEEP_ALIVE_S = 75
+"""Seconds for which an idle connection stays open. A load balancer keeps its connections for 60 s as
+a rule. If the service closed them earlier, a request could meet a connection that just closes."""
+
 _DRAIN_S = 30
 """Seconds in which requests may end after somebody stops the service."""
 
@@ -66,6 +70,7 @@ def serve(config: ServiceConfig, *, host: str, port: int) -> None:
             workers=config.num_workers,
             log_config=log_settings(),
             access_log=False,  # the application writes its own lines
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_DRAIN_S,
             timeout_worker_healthcheck=_PING_S,
         )

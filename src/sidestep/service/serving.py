@@ -32,8 +32,9 @@ _SWITCH_S = 0.0005
 waits longer for its next batch while many requests come."""
 
 _KEEP_ALIVE_S = 75
-"""Seconds for which an idle connection stays open. A load balancer keeps its connections for 60 s as
-a rule. If the service closed them earlier, a request could meet a connection that just closes."""
+"""Seconds for which an idle connection stays open. A load balancer keeps its connections for 60 s
+as a rule. If the service closed them earlier, a request could meet a connection that just
+closes."""
 
 _DRAIN_S = 30
 """Seconds in which requests may end after somebody stops the service."""

@@ -443,6 +443,14 @@ def test_dates_of_a_split_are_read_as_they_are_written(done):
     assert "'2024-07-01' is a date, but the timestamps are no seconds" in dry.stderr
 
 
+def test_options_of_searches_are_given_to_runs_that_search_alone(done):
+    dry = ("run", done[0], "--set", "evaluate.precision=bf16", "--dry-run", "--json")
+    reasons = {step["step"]: step.get("reasons") for step in json.loads(run(*dry))["steps"]}
+    changed = {name for name, why in reasons.items() if name.startswith("evaluate") and why}
+    assert "evaluate transformer" in changed
+    assert "evaluate popularity" in {*reasons} - changed
+
+
 def test_an_interrupted_run_continues_with_the_same_command(done, files, tmp_path, monkeypatch):
     copy = tmp_path / "shop"
     shutil.copytree(done[0], copy)

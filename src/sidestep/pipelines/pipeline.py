@@ -39,7 +39,10 @@ _JUDGED: SplitName = "validation"
 """The rows that are evaluated and compared, unless the file says otherwise."""
 
 _OF_SEARCHES = frozenset(
-    {"search", "beams", "candidates", "likelihood-weight", "budget", "search-option", "codes"}
+    {
+        *("search", "beams", "candidates", "likelihood-weight", "budget", "search-option"),
+        *("codes", "precision"),
+    }
 )
 """Options that only runs with semantic IDs can use."""
 

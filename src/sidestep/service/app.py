@@ -92,6 +92,10 @@ class Service:
         def started() -> None:
             try:
                 self.start()
+            except (ImportError, OSError, ValueError) as error:
+                if not self._is_stopping:
+                    _LOG.error(f"the bundle cannot answer, so the service ends: {error}")
+                    failed()
             except Exception:
                 if not self._is_stopping:
                     _LOG.exception("the bundle cannot answer, so the service ends")

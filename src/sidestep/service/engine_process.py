@@ -309,7 +309,8 @@ def run_engine(connection: Connection, settings: str) -> None:
     try:
         engine.start()
     except Exception as error:
-        _LOG.exception("the bundle cannot answer")
+        if not isinstance(error, ImportError | OSError | ValueError):  # the other side tells those
+            _LOG.exception("the bundle cannot answer")
         send(_frame({"failure": str(error)}, []))
         return
     send(_frame({"ready": True}, []))

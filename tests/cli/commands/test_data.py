@@ -202,7 +202,8 @@ def test_a_sample_fits_the_catalog_of_all_users(shop, timed, tmp_path):
     assert told["users"] == 40
     assert told["left_out"] == {"belong to users who were not drawn": ANY}
     assert told["remarks"] == [
-        f"The split of {timed} is not copied; split the new dataset with sidestep data split."
+        f"The split of {timed} is not copied: the new dataset has leave-one-out. For another "
+        f"split: sidestep data split {tmp_path / 'some'} --strategy global-time"
     ]
     loaded = Dataset.load(tmp_path / "some")
     whole = Dataset.load(timed)
@@ -211,6 +212,9 @@ def test_a_sample_fits_the_catalog_of_all_users(shop, timed, tmp_path):
     assert call(*trained("popularity", tmp_path / "some", tmp_path / "run")).exit_code == 0
     assert "choose another" in refused(
         "data", "sample", timed, "--users", 40, "--out", timed, "--overwrite"
+    )
+    assert "lies within the dataset" in refused(
+        "data", "sample", timed, "--users", 40, "--out", timed / "some"
     )
     assert "choose a number from 1 to" in refused(
         "data", "sample", timed, "--users", 10**6, "--out", tmp_path / "more"

@@ -89,7 +89,10 @@ def stats(
     if out is not None:
         say(f"Wrote {out / FIGURE} and {out / STATS}.")
     elif not json:
-        say("With --out FOLDER, the same command draws it.", then=embedding_of(loaded, dataset))
+        say(
+            "With --out FOLDER, the same command writes figures.",
+            then=embedding_of(loaded, dataset),
+        )
 
 
 @app.command("split")
@@ -181,7 +184,7 @@ def sample(
     dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
     users: Annotated[int, typer.Option("--users", help="Users of the new dataset.", min=1)],
     out: Annotated[Path, typer.Option("--out", help="The dataset folder to write.")],
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
@@ -189,19 +192,23 @@ def sample(
     """Write a dataset of some of the users, drawn at random.
 
     A small dataset is good for a first try, and for methods that are too slow for all users. All
-    items stay, so vectors of texts and catalogs of such vectors fit the small dataset.
+    items stay, so you can go on using vectors of texts, and catalogs of such vectors. Vectors of
+    interactions must be made again.
 
     Examples:
 
       sidestep data sample runs/shop/dataset --users 2000 --out runs/shop/sample
     """
     check_out(out, overwrite=overwrite, read=[dataset], is_kind=Dataset.check_place)
+    if dataset.resolve() in out.resolve().parents:
+        raise ValueError(f"{out}: lies within the dataset {dataset}; choose a place beside it.")
     loaded = load_dataset(dataset)
     drawn = loaded.sampled(users, seed=seed)
     remarks = []
     if loaded.split is not None:
         remarks.append(
-            f"The split of {dataset} is not copied; split the new dataset with sidestep data split."
+            f"The split of {dataset} is not copied: the new dataset has leave-one-out. For another "
+            f"split: sidestep data split {out} --strategy {loaded.split.strategy.partition('@')[0]}"
         )
     num_left = len(loaded.interactions) - len(drawn.interactions)
     done = Imported(

@@ -118,6 +118,25 @@ taught_rows() {
     done
 }
 
+# guides: a process reward model and values beside the network by likelihood, and the searches that they guide.
+guides() {
+    local seed guide
+    for seed in $seeds; do
+        for guide in process-reward value; do
+            local given=()
+            [[ $guide == value ]] && given=(--set embeddings="$home/vectors.npy")
+            [[ -d $home/sets-$guide-$seed/bundle ]] || $sidestep train --config "configs/$guide.yaml" \
+                --dataset "$home/dataset" --out "$home/sets-$guide-$seed" --seed "$seed" \
+                --set backbone="$home/reg4rec-$seed" --set training.epochs=4 \
+                --set training.precision="$precision" --set validation.num_users=500 \
+                --set validation.num_beams=20 "${given[@]}"
+        done
+        measure "$home/sets-process-reward-$seed" reg4rec-guided --search prm-beam --users 2000 --selected
+        measure "$home/sets-value-$seed" reg4rec-value-beam --search value-beam --users 2000 --selected
+        measure "$home/sets-value-$seed" reg4rec-ved --search ved --users 2000 --selected
+    done
+}
+
 ablations() {
     local seed number sizes
     sets opq-8x256 opq "$codes"
@@ -126,6 +145,11 @@ ablations() {
         improve "$home/reg4rec-$seed" "$home/reg4rec-no-msra-$seed" "${rewards[@]}" \
             --seed "$seed" --set objective.reward_horizon=1
         measure "$home/reg4rec-no-msra-$seed" reg4rec-no-msra --search beam --users 2000 --selected
+        # The row of all users has the same name; so this file has another one.
+        [[ -f $home/reg4rec-$seed/some-users.done ]] || $sidestep evaluate "$home/reg4rec-$seed" \
+            --batch-size 128 --split test --results "$results" --method reg4rec --search beam \
+            --users 2000 --selected
+        touch "$home/reg4rec-$seed/some-users.done"
         measure "$home/reg4rec-$seed" reg4rec-pairs --search beam --users 2000 --selected \
             --search-option codes_per_step=2
         for number in 2 4 8 12; do
@@ -146,6 +170,7 @@ ablations() {
                 --users 2000 --selected
         done
     done
+    guides
 }
 
 case $part in

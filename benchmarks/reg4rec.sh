@@ -71,12 +71,13 @@ improve() {
 
 # measure RUN METHOD OPTIONS...: evaluates once; a file beside the run says that it is done.
 measure() {
-    local run=$1 method=$2
+    local run=$1 method=$2 mark=$1/$2.done
     shift 2
-    [[ -f $run/$method.done ]] && return
+    [[ $* == *--users* ]] && mark=$run/$method-of-some.done
+    [[ -f $mark ]] && return
     $sidestep evaluate "$run" --batch-size 128 --split test --results "$results" \
         --method "$method" "$@"
-    touch "$run/$method.done"
+    touch "$mark"
 }
 
 rewards=(--recipe reg4rec --set training.batch_size=16 --set objective.num_prompts=2000
@@ -145,11 +146,7 @@ ablations() {
         improve "$home/reg4rec-$seed" "$home/reg4rec-no-msra-$seed" "${rewards[@]}" \
             --seed "$seed" --set objective.reward_horizon=1
         measure "$home/reg4rec-no-msra-$seed" reg4rec-no-msra --search beam --users 2000 --selected
-        # The row of all users has the same name; so this file has another one.
-        [[ -f $home/reg4rec-$seed/some-users.done ]] || $sidestep evaluate "$home/reg4rec-$seed" \
-            --batch-size 128 --split test --results "$results" --method reg4rec --search beam \
-            --users 2000 --selected
-        touch "$home/reg4rec-$seed/some-users.done"
+        measure "$home/reg4rec-$seed" reg4rec --search beam --users 2000 --selected
         measure "$home/reg4rec-$seed" reg4rec-pairs --search beam --users 2000 --selected \
             --search-option codes_per_step=2
         for number in 2 4 8 12; do
